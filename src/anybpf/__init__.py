@@ -1,0 +1,1 @@
+"""eBPF that runs anywhere: Windows, macOS and Linux, with no kernel, driver or root."""

@@ -1,0 +1,1 @@
+"""BPF type format: types, line information, CO-RE relocations."""

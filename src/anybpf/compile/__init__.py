@@ -1,0 +1,1 @@
+"""Driving clang: C sources to BPF objects."""

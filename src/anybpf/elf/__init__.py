@@ -1,0 +1,1 @@
+"""Object files: ELF to specs."""

@@ -1,0 +1,1 @@
+"""Event sources that programs attach to."""

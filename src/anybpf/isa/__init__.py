@@ -1,0 +1,1 @@
+"""Instructions: decode, encode, assemble, disassemble."""

@@ -1,0 +1,1 @@
+"""Platforms as data: what each promises to programs."""

@@ -1,0 +1,287 @@
+"""What a platform promises, as data: program types, contexts, helpers, map types.
+
+The same tables are read by the verifier, the runtime, the headers for C programs and the reference pages, so that no
+fact about a platform is written twice.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anybpf.errors import PlatformError
+
+__all__ = (
+    "Arg",
+    "ArgKind",
+    "Callback",
+    "Context",
+    "ContextField",
+    "FieldKind",
+    "Helper",
+    "MapKind",
+    "Platform",
+    "ProgramType",
+    "ReturnKind",
+    "Section",
+)
+
+
+class MapKind(enum.Enum):
+    """What a map is, independent of any platform's numbering. The value is the name that people see."""
+
+    HASH = "hash"
+    ARRAY = "array"
+    PROG_ARRAY = "prog_array"
+    PERF_EVENT_ARRAY = "perf_event_array"
+    PERCPU_HASH = "percpu_hash"
+    PERCPU_ARRAY = "percpu_array"
+    STACK_TRACE = "stack_trace"
+    CGROUP_ARRAY = "cgroup_array"
+    LRU_HASH = "lru_hash"
+    LRU_PERCPU_HASH = "lru_percpu_hash"
+    LPM_TRIE = "lpm_trie"
+    ARRAY_OF_MAPS = "array_of_maps"
+    HASH_OF_MAPS = "hash_of_maps"
+    DEVMAP = "devmap"
+    SOCKMAP = "sockmap"
+    CPUMAP = "cpumap"
+    XSKMAP = "xskmap"
+    SOCKHASH = "sockhash"
+    CGROUP_STORAGE = "cgroup_storage"
+    REUSEPORT_SOCKARRAY = "reuseport_sockarray"
+    PERCPU_CGROUP_STORAGE = "percpu_cgroup_storage"
+    QUEUE = "queue"
+    STACK = "stack"
+    SK_STORAGE = "sk_storage"
+    DEVMAP_HASH = "devmap_hash"
+    STRUCT_OPS = "struct_ops"
+    RINGBUF = "ringbuf"
+    INODE_STORAGE = "inode_storage"
+    TASK_STORAGE = "task_storage"
+    BLOOM_FILTER = "bloom_filter"
+    USER_RINGBUF = "user_ringbuf"
+    CGRP_STORAGE = "cgrp_storage"
+    ARENA = "arena"
+
+
+class FieldKind(enum.Enum):
+    """What a program gets when it loads a context field."""
+
+    SCALAR = "scalar"
+    PACKET = "packet"  # first byte of the event's data
+    PACKET_END = "packet_end"  # one past the last byte
+    PACKET_META = "packet_meta"  # first byte of the metadata before the data
+    SOCKET_OR_NULL = "socket_or_null"  # a pointer to a struct bpf_sock
+    FLOW_KEYS = "flow_keys"  # a pointer to a struct bpf_flow_keys (56 bytes)
+    ARGUMENT = "argument"  # a traced function's argument: a pointer or a number, known from BTF only
+
+
+@dataclass(frozen=True, slots=True)
+class ContextField:
+    """A field of a context structure.
+
+    :param offset: bytes from the start. :param size: bytes of the whole field (of an array, the whole array).
+    :param element: access granule: natural width of one element (equals ``size`` except for arrays).
+    :param writable: programs may store to it.
+    :param narrow: loads narrower than ``element`` are allowed.
+    :param wide: 8-byte aligned loads (and stores where writable) over two 4-byte elements are allowed.
+    """
+
+    name: str
+    offset: int
+    size: int
+    kind: FieldKind = FieldKind.SCALAR
+    readable: bool = True
+    writable: bool = False
+    element: int = 0
+    narrow: bool = True
+    wide: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.element:
+            object.__setattr__(self, "element", self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The structure that a program's first argument points to.
+
+    :param name: the C struct's (or typedef's) BTF name, such as ``xdp_md``; "" when the argument is no structure.
+    :param size: bytes. :param fields: ascending by offset; what no field covers may not be accessed,
+        except where ``opaque`` is true: then any aligned 1–8 byte read inside ``size`` is a number (tracepoints, pt_regs).
+    """
+
+    name: str
+    size: int
+    fields: tuple[ContextField, ...] = ()
+    opaque: bool = False
+
+    def field_at(self, offset: int, width: int) -> ContextField | None:
+        """Return the field that holds the ``width`` bytes at ``offset``, or None."""
+        for candidate in self.fields:
+            if candidate.offset <= offset and offset + width <= candidate.offset + candidate.size:
+                return candidate
+        return None
+
+    def field_named(self, name: str) -> ContextField:
+        """Return the field called ``name``; KeyError when there is none."""
+        for candidate in self.fields:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+
+class ArgKind(enum.Enum):
+    """What a helper demands of an argument."""
+
+    ANYTHING = "anything"  # any initialised scalar (or, for the privileged, pointer)
+    SCALAR = "scalar"  # a number, never a pointer
+    CONTEXT = "context"  # the program's context pointer, offset zero
+    MAP = "map"  # a map reference; Arg.maps restricts the kinds
+    MAP_KEY = "map_key"  # key_size readable bytes of the map argument before it
+    MAP_VALUE = "map_value"  # value_size readable bytes of the map argument before it
+    MAP_VALUE_OUT = "map_value_out"  # value_size writable bytes, may be uninitialised
+    MEMORY = "memory"  # readable bytes; their count is the next argument, or Arg.size
+    MEMORY_OR_NULL = "memory_or_null"
+    MEMORY_OUT = "memory_out"  # writable bytes, may be uninitialised before; count as above
+    MEMORY_OUT_OR_NULL = "memory_out_or_null"
+    SIZE = "size"  # byte count of the memory before it, at least 1
+    SIZE_OR_ZERO = "size_or_zero"
+    ALLOC_SIZE = "alloc_size"  # constant byte count of what the helper returns
+    STRING = "string"  # constant NUL-terminated text in read-only memory
+    CALLBACK = "callback"  # a static subprogram; Helper.callback says how it is called
+    CALLBACK_CONTEXT = "callback_context"  # what the callback gets as its context: a stack pointer or NULL
+    RECORD = "record"  # a ring-buffer reservation, released by this call
+    SPIN_LOCK = "spin_lock"  # a struct bpf_spin_lock in a map value
+    TIMER = "timer"  # a struct bpf_timer in a map value
+    SOCKET = "socket"  # a socket pointer, not NULL
+    SOCKET_RELEASED = "socket_released"  # a socket pointer acquired before, released by this call
+    KERNEL = "kernel"  # a pointer to a kernel structure, known from BTF
+    KERNEL_OR_NULL = "kernel_or_null"
+    DYNPTR = "dynptr"  # an initialised struct bpf_dynptr on the stack
+    DYNPTR_OUT = "dynptr_out"  # a struct bpf_dynptr on the stack, to be initialised
+    PERCPU = "percpu"  # a pointer to a per-CPU kernel variable
+    KPTR = "kptr"  # a pointer to a kernel-pointer field of a map value
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """One argument of a helper. ``size`` fixes the bytes of a memory argument; ``maps`` the kinds of a map argument."""
+
+    kind: ArgKind
+    size: int = 0
+    maps: frozenset[MapKind] = frozenset()
+    name: str = ""
+
+
+class ReturnKind(enum.Enum):
+    """What a helper leaves in r0."""
+
+    SCALAR = "scalar"
+    VOID = "void"
+    MAP_VALUE_OR_NULL = "map_value_or_null"  # of the map argument (an inner map's reference for maps of maps)
+    RECORD_OR_NULL = "record_or_null"  # writable memory of ALLOC_SIZE bytes that must be released
+    MEMORY_OR_NULL = "memory_or_null"  # memory of ALLOC_SIZE bytes (or Helper.returns_size), nothing to release
+    SOCKET_OR_NULL = "socket_or_null"
+    KERNEL_OR_NULL = "kernel_or_null"
+    KERNEL = "kernel"
+    NO_RETURN_ON_SUCCESS = "no_return_on_success"  # tail call: returns only a (negative) number, on failure
+    MAP_VALUE = "map_value"
+
+
+class Callback(enum.Enum):
+    """What the callback argument of a helper is called with; the value lists its parameters."""
+
+    LOOP = ("index", "context")  # bpf_loop: u32 index
+    FOR_EACH_MAP_ELEMENT = ("map", "map_key", "map_value", "context")
+    TIMER = ("map", "map_key", "map_value")
+    FIND_VMA = ("kernel", "kernel", "context")
+    USER_RINGBUF = ("dynptr", "context")
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A helper function as programs see it.
+
+    :param id: the number in the call instruction. :param name: with its ``bpf_`` prefix.
+    :param prototype: the C declaration that the headers give, for instance ``"long (struct xdp_md *ctx, int delta)"``.
+    :param returns_range: known bounds of a scalar return, inclusive, or None.
+    :param changes_packet: packet pointers taken before the call are invalid after it.
+    :param acquires: the returned pointer must be released (socket lookups, ring-buffer reservations).
+    :param gpl_only: callable only from programs with a GPL-compatible licence (Linux).
+    :param callback: how the CALLBACK argument is called.
+    """
+
+    id: int
+    name: str
+    args: tuple[Arg, ...] = ()
+    returns: ReturnKind = ReturnKind.SCALAR
+    prototype: str = ""
+    returns_range: tuple[int, int] | None = None
+    returns_size: int = 0
+    changes_packet: bool = False
+    acquires: bool = False
+    gpl_only: bool = False
+    callback: Callback | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Which ELF sections mean a program type.
+
+    :param name: a section name, or its part before "/" or "+"; :param exact: nothing may follow it.
+    :param attach_type: the platform's name of the attach type, or "".
+    """
+
+    name: str
+    attach_type: str = ""
+    exact: bool = False
+    sleepable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramType:
+    """A kind of program.
+
+    :param number: the platform's enum value. :param helpers: names of the helpers it may call.
+    :param returns: inclusive bounds that r0 must have at exit, or None when any number will do.
+    :param actions: names of return values, for tables and reports.
+    :param packet: whether the context's data is a packet that grows, shrinks and is written ("direct packet access").
+    :param packet_writable: programs may store to the packet.
+    :param legacy_packet: LD_ABS and LD_IND are allowed.
+    """
+
+    name: str
+    number: int
+    context: Context
+    sections: tuple[Section, ...] = ()
+    helpers: frozenset[str] = field(default=frozenset(), repr=False)
+    returns: tuple[int, int] | None = None
+    actions: Mapping[int, str] = field(default_factory=dict, hash=False)
+    attach_types: Mapping[str, int] = field(default_factory=dict, hash=False)
+    packet_writable: bool = False
+    legacy_packet: bool = False
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything that one platform promises to programs.
+
+    :param map_types: map-type number in object files → kind.
+    :param program_types: in order of preference when sections compete (the longest match wins first).
+    """
+
+    name: str
+    program_types: tuple[ProgramType, ...]
+    helpers: Mapping[int, Helper] = field(hash=False, repr=False)
+    map_types: Mapping[int, MapKind] = field(hash=False, repr=False)
+
+    def program_type(self, name: str) -> ProgramType:
+        """Return the program type called ``name``; PlatformError lists the names there are."""
+        for candidate in self.program_types:
+            if candidate.name == name:
+                return candidate
+        known = ", ".join(t.name for t in self.program_types)
+        raise PlatformError(f"platform {self.name} has no program type {name!r}; it has {known}")

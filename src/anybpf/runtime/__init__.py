@@ -1,0 +1,1 @@
+"""The execution context: maps, programs, lowering, interpreters, JIT."""

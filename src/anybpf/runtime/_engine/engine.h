@@ -1,0 +1,135 @@
+/* engine.h: the types that every file of the engine shares.
+ *
+ * Errors are negative Linux error numbers on every operating system (AB_E*), because that is what programs test for.
+ * Naming: ab_<concept>_<verb>; _create/_destroy allocate and free, _init/_deinit work in place; an out-parameter comes last.
+ */
+#ifndef ANYBPF_ENGINE_H
+#define ANYBPF_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define AB_EPERM 1
+#define AB_ENOENT 2
+#define AB_E2BIG 7
+#define AB_EBADF 9
+#define AB_EAGAIN 11
+#define AB_ENOMEM 12
+#define AB_EFAULT 14
+#define AB_EBUSY 16
+#define AB_EEXIST 17
+#define AB_EINVAL 22
+#define AB_ENOSPC 28
+#define AB_ERANGE 34
+#define AB_EOVERFLOW 75
+#define AB_EMSGSIZE 90
+#define AB_EOPNOTSUPP 95
+#define AB_ENOTSUPP 524
+
+#define AB_STACK_SIZE 512
+#define AB_MAX_CALL_DEPTH 8
+#define AB_MAX_TAIL_CALLS 33
+
+typedef struct ab_engine ab_engine;   /* one execution context: cpu slots, reclamation, trace lines */
+typedef struct ab_slot ab_slot;       /* one cpu slot, exclusive to the thread that runs programs on it */
+typedef struct ab_map ab_map;
+typedef struct ab_program ab_program;
+typedef struct ab_event ab_event;
+
+/* Every helper has this form: unused arguments are ignored. */
+typedef uint64_t (*ab_helper_fn)(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, ab_slot *slot);
+
+/* What stands directly before the bytes of a context. r1 of a program points behind it, at the context's own bytes
+ * (the platform's layout, native byte order); loads of packet fields are lowered to 64-bit loads from here.
+ * hard_start..hard_end is the whole buffer: head room, data, tail room. data_meta <= data <= data_end always. */
+struct ab_event {
+    uint8_t *data;
+    uint8_t *data_end;
+    uint8_t *data_meta;
+    uint8_t *hard_start;
+    uint8_t *hard_end;
+    uint64_t context_size;  /* bytes of context behind this header */
+    uint32_t kind;          /* AB_EVENT_*: which helpers' view of the context's bytes holds */
+    uint32_t flags;
+};
+#define AB_EVENT_PLAIN 0 /* no packet helpers apply */
+#define AB_EVENT_XDP 1   /* context is Linux's struct xdp_md */
+#define AB_EVENT_SKB 2   /* context is Linux's struct __sk_buff */
+#define AB_EVENT_XDP_WINDOWS 3
+#define ab_event_of(context) ((ab_event *)(void *)((uint8_t *)(uintptr_t)(context) - sizeof(ab_event)))
+
+/* What a redirect helper decided; read by whoever ran the program, reset before each event. */
+typedef struct ab_redirect {
+    ab_map *map;      /* NULL: redirect to an interface index */
+    uint64_t target;  /* key in that map, or interface index */
+    uint64_t flags;
+} ab_redirect;
+
+/* One running thread's state. One owner at a time (slot.c), so nothing in it needs atomics, except `epoch`. */
+struct ab_slot {
+    ab_engine *engine;
+    uint32_t cpu;               /* what bpf_get_smp_processor_id returns and per-CPU maps index with */
+    uint32_t tail_calls;        /* tail calls made for this event */
+    uint64_t random_state[2];   /* bpf_get_prandom_u32 */
+    const ab_program *program;  /* the one that runs now */
+    ab_redirect redirect;
+    /* Calls back into the running program at `callback` (what a function reference evaluates to in the tier that runs),
+     * for bpf_loop and its kin. Set by the tier on entry. */
+    uint64_t (*call)(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+    void *tier;                 /* the tier's own per-thread state: frames, checked regions, fault */
+    void *reclaim;              /* memory reclamation's per-thread state */
+    uint32_t in_use;
+    uint32_t reserved;
+};
+
+/* Map kinds, in the order of anybpf.platforms.MapKind. */
+enum ab_map_kind {
+    AB_MAP_HASH, AB_MAP_ARRAY, AB_MAP_PROG_ARRAY, AB_MAP_PERF_EVENT_ARRAY, AB_MAP_PERCPU_HASH, AB_MAP_PERCPU_ARRAY,
+    AB_MAP_LRU_HASH, AB_MAP_LRU_PERCPU_HASH, AB_MAP_LPM_TRIE, AB_MAP_ARRAY_OF_MAPS, AB_MAP_HASH_OF_MAPS, AB_MAP_DEVMAP,
+    AB_MAP_CPUMAP, AB_MAP_XSKMAP, AB_MAP_QUEUE, AB_MAP_STACK, AB_MAP_DEVMAP_HASH, AB_MAP_RINGBUF, AB_MAP_BLOOM_FILTER,
+    AB_MAP_KINDS
+};
+
+/* What a kind of map can do. An absent operation is NULL and means -AB_EOPNOTSUPP (-AB_EINVAL where Linux says so).
+ * The slot is the calling thread's; the caller is inside ab_slot_enter/ab_slot_leave, so pointers stay valid until leave. */
+typedef struct ab_map_ops {
+    void *(*lookup)(ab_map *map, const void *key, ab_slot *slot);  /* programs: this cpu's value */
+    int (*update)(ab_map *map, const void *key, const void *value, uint64_t flags, ab_slot *slot);
+    int (*remove)(ab_map *map, const void *key, ab_slot *slot);
+    int (*push)(ab_map *map, const void *value, uint64_t flags, ab_slot *slot);
+    int (*pop)(ab_map *map, void *value, ab_slot *slot);
+    int (*peek)(ab_map *map, void *value, ab_slot *slot);
+    int (*next_key)(ab_map *map, const void *key, void *next, ab_slot *slot);  /* key NULL: the first */
+    /* The user's view: per-CPU kinds read and write all cpus' values, each padded to 8 bytes. */
+    int (*read)(ab_map *map, const void *key, void *value, uint64_t flags, ab_slot *slot);
+    int (*write)(ab_map *map, const void *key, const void *value, uint64_t flags, ab_slot *slot);
+    int (*take)(ab_map *map, const void *key, void *value, uint64_t flags, ab_slot *slot);  /* lookup and delete */
+    void (*destroy)(ab_map *map);
+} ab_map_ops;
+
+/* The head of every map; each kind's own struct begins with it. */
+struct ab_map {
+    const ab_map_ops *ops;
+    ab_engine *engine;
+    uint8_t *values;       /* array kinds: the first element (of cpu 0), so that machine code can index; else NULL */
+    uint64_t value_stride; /* array kinds: bytes from element to element */
+    uint64_t cpu_stride;   /* per-CPU arrays: bytes from cpu to cpu */
+    uint32_t kind;
+    uint32_t key_size;
+    uint32_t value_size;
+    uint32_t max_entries;
+    uint32_t flags;
+    uint32_t id;
+};
+
+/* slot.c: cpu slots. A thread acquires a slot (waits for a free one; NULL never), enters for each run of a program or each
+ * batch, leaves, and releases. Pointers out of maps are valid between enter and leave only. */
+ab_engine *ab_engine_create(uint32_t cpus);
+void ab_engine_destroy(ab_engine *engine);
+uint32_t ab_engine_cpus(const ab_engine *engine);
+ab_slot *ab_slot_acquire(ab_engine *engine);
+void ab_slot_release(ab_slot *slot);
+void ab_slot_enter(ab_slot *slot);
+void ab_slot_leave(ab_slot *slot);
+
+#endif

@@ -1,0 +1,1 @@
+"""The verifier: proves programs safe, explains what it refuses."""
