@@ -1,0 +1,30 @@
+"""Fixtures that every test file may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def shared_path(relative: str) -> Path:
+    """The file or folder ``relative`` of the shared data beside the checkout; skips the test when it is absent."""
+    path = SHARED / relative
+    if not path.exists():
+        pytest.skip(f"shared data not present: ../shared/{relative}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Folder with the shared corpus of real BPF objects and its labels.csv."""
+    return shared_path("corpus")
+
+
+@pytest.fixture(scope="session")
+def conformance_cases() -> Path:
+    """The shared ISA conformance cases (JSON)."""
+    return shared_path("conformance/cases.json")
