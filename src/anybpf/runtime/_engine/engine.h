@@ -11,19 +11,23 @@
 
 #define AB_EPERM 1
 #define AB_ENOENT 2
+#define AB_ENXIO 6
 #define AB_E2BIG 7
 #define AB_EBADF 9
 #define AB_EAGAIN 11
 #define AB_ENOMEM 12
+#define AB_EACCES 13
 #define AB_EFAULT 14
 #define AB_EBUSY 16
 #define AB_EEXIST 17
+#define AB_ENODEV 19
 #define AB_EINVAL 22
 #define AB_ENOSPC 28
 #define AB_ERANGE 34
 #define AB_EOVERFLOW 75
 #define AB_EMSGSIZE 90
 #define AB_EOPNOTSUPP 95
+#define AB_EAFNOSUPPORT 97
 #define AB_ENOTSUPP 524
 
 #define AB_STACK_SIZE 512
@@ -48,9 +52,11 @@ struct ab_event {
     uint8_t *data_meta;
     uint8_t *hard_start;
     uint8_t *hard_end;
+    uint32_t mac_header;    /* bytes from hard_start to the link-layer header, where the packet has one */
+    uint32_t network_header;/* bytes from hard_start to the network header */
     uint64_t context_size;  /* bytes of context behind this header */
     uint32_t kind;          /* AB_EVENT_*: which helpers' view of the context's bytes holds */
-    uint32_t flags;
+    uint32_t flags;         /* AB_EVENT_F_* (event.h): state of Linux's sk_buff that its context does not show */
 };
 #define AB_EVENT_PLAIN 0 /* no packet helpers apply */
 #define AB_EVENT_XDP 1   /* context is Linux's struct xdp_md */
@@ -73,6 +79,7 @@ struct ab_slot {
     uint64_t random_state[2];   /* bpf_get_prandom_u32 */
     const ab_program *program;  /* the one that runs now */
     ab_redirect redirect;
+    ab_event *event;            /* the event that runs now; set by whoever runs the program, may be NULL */
     /* Calls back into the running program at `callback` (what a function reference evaluates to in the tier that runs),
      * for bpf_loop and its kin. Set by the tier on entry. */
     uint64_t (*call)(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
