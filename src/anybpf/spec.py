@@ -4,9 +4,10 @@ Positions inside a program are *slots*: 8-byte units counted from the program's 
 load (``lddw``) takes two slots, as in RFC 9669 §4 and in every tool's listing.
 
 References in program text use the ISA's own by-index forms (RFC 9669 §5.4), so that the bytes are complete in
-themselves: ``lddw src=5, imm=m`` is a reference to ``ObjectSpec.maps[m]``; ``src=6`` to its first value plus ``next_imm``
-bytes; ``src=4`` is a function ``imm`` slots after the next instruction; ``call src=1`` a linked subprogram; ``call src=2, imm=e`` calls the
-kernel function ``ObjectSpec.externs[e]``; ``lddw src=3, imm=e`` is the address of the kernel variable ``externs[e]``
+themselves: ``lddw src=5, imm=m`` is a reference to ``ObjectSpec.maps[m]``; ``src=6`` to its first value plus
+``next_imm`` bytes; ``src=4`` is the function at slot ``s + 1 + imm`` when the ``lddw`` starts at ``s`` (as Linux does,
+see :func:`anybpf.isa.jump_target`); ``call src=1`` a linked subprogram; ``call src=2, imm=e`` calls the kernel function
+``ObjectSpec.externs[e]``; ``lddw src=3, imm=e`` is the address of the kernel variable ``externs[e]``
 (weak externs that nothing defines are already the constant 0).
 """
 
@@ -152,7 +153,8 @@ class ProgramSpec:
     :param core: CO-RE relocations not yet applied.
     :param context_type: BTF name of the struct that the entry function's first parameter points to (``xdp_md``), or "".
     :param section: the ELF section.
-    :param is_subprogram: the function is also called by other programs of the file, or sits in ``.text`` beside entry programs.
+    :param is_subprogram: the function is also called by other programs of the file, or sits in ``.text`` beside entry
+        programs.
     """
 
     name: str
@@ -205,7 +207,8 @@ class ObjectSpec:
         for program in self.programs:
             if program.name == name:
                 return program
-        raise KeyError(f"{self.name} has no program {name!r}; it has {', '.join(p.name for p in self.programs) or 'none'}")
+        known = ", ".join(program.name for program in self.programs) or "none"
+        raise KeyError(f"{self.name} has no program {name!r}; it has {known}")
 
     def map_index(self, name: str) -> int:
         """Return the index in :attr:`maps` of the map called ``name``; KeyError lists the names there are."""

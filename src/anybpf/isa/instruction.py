@@ -11,7 +11,8 @@ from anybpf.isa import opcodes as op
 class Instruction:
     """An eBPF instruction (RFC 9669 §3), with its fields as numbers.
 
-    :param opcode: 8 bits. :param dst: destination register 0–10. :param src: source register, or the sub-code of calls and ``lddw``.
+    :param opcode: 8 bits. :param dst: destination register 0–10.
+    :param src: source register, or the sub-code of calls and ``lddw``.
     :param offset: signed 16 bits. :param imm: signed 32 bits.
     :param next_imm: the second immediate, signed 32 bits; zero except for ``lddw``, which takes two slots.
     """

@@ -49,7 +49,8 @@ class Facts:
     """What was proven, for whoever lowers the program to machine form.
 
     :param context_loads: slot of a load from the context → byte offset in the context (the same on every path).
-    :param helper_maps: slot of a helper call → index in ``ObjectSpec.maps`` of its map argument, where every path agrees.
+    :param helper_maps: slot of a helper call → index in ``ObjectSpec.maps`` of its map argument, where every path
+        agrees.
     :param stack_depth: bytes of stack that the program with its deepest chain of calls needs.
     :param reached: slots that some path reaches.
     """
