@@ -1,1 +1,41 @@
-"""Platforms as data: what each promises to programs."""
+"""What each platform promises to programs, and which platform and program type an object is for."""
+
+from anybpf.platforms.linux import linux
+from anybpf.platforms.model import (
+    Arg,
+    ArgKind,
+    AttachRule,
+    Callback,
+    Context,
+    ContextField,
+    FieldKind,
+    Helper,
+    MapKind,
+    Platform,
+    ProgramType,
+    ReturnKind,
+    Section,
+)
+from anybpf.platforms.raw import raw
+from anybpf.platforms.selection import by_name, program_type_for, recognise
+
+__all__ = (
+    "Arg",
+    "ArgKind",
+    "AttachRule",
+    "Callback",
+    "Context",
+    "ContextField",
+    "FieldKind",
+    "Helper",
+    "MapKind",
+    "Platform",
+    "ProgramType",
+    "ReturnKind",
+    "Section",
+    "by_name",
+    "linux",
+    "program_type_for",
+    "raw",
+    "recognise",
+)

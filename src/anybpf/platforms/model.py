@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anybpf.errors import PlatformError
 
 __all__ = (
     "Arg",
     "ArgKind",
+    "AttachRule",
     "Callback",
     "Context",
     "ContextField",
@@ -87,6 +88,8 @@ class ContextField:
     :param writable: programs may store to it.
     :param narrow: loads narrower than ``element`` are allowed.
     :param wide: 8-byte aligned loads (and stores where writable) over two 4-byte elements are allowed.
+    :param attach_types: the field exists for these attach types only; empty: for all.
+    :param writable_attach_types: programs may store to it under these attach types only; empty: wherever ``writable``.
     """
 
     name: str
@@ -98,6 +101,8 @@ class ContextField:
     element: int = 0
     narrow: bool = True
     wide: bool = False
+    attach_types: frozenset[str] = frozenset()
+    writable_attach_types: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.element:
@@ -110,13 +115,15 @@ class Context:
 
     :param name: the C struct's (or typedef's) BTF name, such as ``xdp_md``; "" when the argument is no structure.
     :param size: bytes. :param fields: ascending by offset; what no field covers may not be accessed,
-        except where ``opaque`` is true: then any aligned 1–8 byte read inside ``size`` is a number (tracepoints, pt_regs).
+        except where ``opaque`` is true: then aligned 1–8 byte reads inside ``size`` are numbers (tracepoints, pt_regs).
+    :param memory: the argument is no structure but plain memory, readable and writable, whose length in bytes is in r2.
     """
 
     name: str
     size: int
     fields: tuple[ContextField, ...] = ()
     opaque: bool = False
+    memory: bool = False
 
     def field_at(self, offset: int, width: int) -> ContextField | None:
         """Return the field that holds the ``width`` bytes at ``offset``, or None."""
@@ -124,6 +131,17 @@ class Context:
             if candidate.offset <= offset and offset + width <= candidate.offset + candidate.size:
                 return candidate
         return None
+
+    def for_attach_type(self, attach_type: str) -> Context:
+        """Return the context as programs of ``attach_type`` see it."""
+        return replace(
+            self,
+            fields=tuple(
+                replace(f, writable=f.writable and attach_type in (f.writable_attach_types or (attach_type,)))
+                for f in self.fields
+                if not f.attach_types or attach_type in f.attach_types
+            ),
+        )
 
     def field_named(self, name: str) -> ContextField:
         """Return the field called ``name``; KeyError when there is none."""
@@ -145,6 +163,7 @@ class ArgKind(enum.Enum):
     MAP_VALUE_OUT = "map_value_out"  # value_size writable bytes, may be uninitialised
     MEMORY = "memory"  # readable bytes; their count is the next argument, or Arg.size
     MEMORY_OR_NULL = "memory_or_null"
+    MEMORY_INOUT = "memory_inout"  # initialised bytes that the call changes; count as above
     MEMORY_OUT = "memory_out"  # writable bytes, may be uninitialised before; count as above
     MEMORY_OUT_OR_NULL = "memory_out_or_null"
     SIZE = "size"  # byte count of the memory before it, at least 1
@@ -233,12 +252,34 @@ class Section:
 
     :param name: a section name, or its part before "/" or "+"; :param exact: nothing may follow it.
     :param attach_type: the platform's name of the attach type, or "".
+    :param prefix: anything may follow it, as in objects older than libbpf 1.0 (``xdp_prog``, ``socket1``).
     """
 
     name: str
     attach_type: str = ""
     exact: bool = False
     sleepable: bool = False
+    prefix: bool = False
+
+    def matches(self, section: str) -> bool:
+        """Whether the ELF section called ``section`` is meant."""
+        if section == self.name:
+            return True
+        if self.exact or not section.startswith(self.name):
+            return False
+        return self.prefix or section[len(self.name)] in "/+"
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRule:
+    """How one attach type of a program type differs from the type's own rules.
+
+    :param returns: bounds of r0 at exit in place of the type's, or None to keep them.
+    """
+
+    returns: tuple[int, int] | None = None
+    more_helpers: frozenset[str] = frozenset()
+    fewer_helpers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +292,9 @@ class ProgramType:
     :param packet: whether the context's data is a packet that grows, shrinks and is written ("direct packet access").
     :param packet_writable: programs may store to the packet.
     :param legacy_packet: LD_ABS and LD_IND are allowed.
+    :param own_helpers: helpers whose numbers mean something else to other program types (Windows' 0x10000 and up).
+    :param attach_type: which attach type this value is narrowed to, or "".
+    :param attach_rules: attach type → what differs under it.
     """
 
     name: str
@@ -263,6 +307,25 @@ class ProgramType:
     attach_types: Mapping[str, int] = field(default_factory=dict, hash=False)
     packet_writable: bool = False
     legacy_packet: bool = False
+    own_helpers: Mapping[int, Helper] = field(default_factory=dict, hash=False, repr=False)
+    attach_type: str = ""
+    attach_rules: Mapping[str, AttachRule] = field(default_factory=dict, hash=False, repr=False)
+
+    def for_attach_type(self, attach_type: str) -> ProgramType:
+        """Return this type narrowed to ``attach_type``: its fields, helpers, return range; PlatformError if unknown."""
+        if not attach_type:
+            return self
+        if attach_type not in self.attach_types:
+            known = ", ".join(self.attach_types) or "none"
+            raise PlatformError(f"program type {self.name} has no attach type {attach_type!r}; it has {known}")
+        rule = self.attach_rules.get(attach_type, AttachRule())
+        return replace(
+            self,
+            attach_type=attach_type,
+            context=self.context.for_attach_type(attach_type),
+            helpers=(self.helpers | rule.more_helpers) - rule.fewer_helpers,
+            returns=self.returns if rule.returns is None else rule.returns,
+        )
 
 
 @dataclass(frozen=True)
@@ -271,12 +334,21 @@ class Platform:
 
     :param map_types: map-type number in object files → kind.
     :param program_types: in order of preference when sections compete (the longest match wins first).
+    :param default_type: name of the program type that any section means which names no other, or "".
     """
 
     name: str
     program_types: tuple[ProgramType, ...]
     helpers: Mapping[int, Helper] = field(hash=False, repr=False)
     map_types: Mapping[int, MapKind] = field(hash=False, repr=False)
+    default_type: str = ""
+
+    def find_helper(self, number: int, program_type: ProgramType) -> Helper | None:
+        """Return what helper ``number`` means to ``program_type``, or None when it means nothing.
+
+        Whether the type may call it is another question: ``helper.name in program_type.helpers``.
+        """
+        return program_type.own_helpers.get(number) or self.helpers.get(number)
 
     def program_type(self, name: str) -> ProgramType:
         """Return the program type called ``name``; PlatformError lists the names there are."""
