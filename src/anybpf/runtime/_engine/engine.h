@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api_event.h"
+
 #define AB_EPERM 1
 #define AB_ENOENT 2
 #define AB_ENXIO 6
@@ -55,13 +57,9 @@ struct ab_event {
     uint32_t mac_header;    /* bytes from hard_start to the link-layer header, where the packet has one */
     uint32_t network_header;/* bytes from hard_start to the network header */
     uint64_t context_size;  /* bytes of context behind this header */
-    uint32_t kind;          /* AB_EVENT_*: which helpers' view of the context's bytes holds */
+    uint32_t kind;          /* AB_EVENT_* (api_event.h): which helpers' view of the context's bytes holds */
     uint32_t flags;         /* AB_EVENT_F_* (event.h): state of Linux's sk_buff that its context does not show */
 };
-#define AB_EVENT_PLAIN 0 /* no packet helpers apply */
-#define AB_EVENT_XDP 1   /* context is Linux's struct xdp_md */
-#define AB_EVENT_SKB 2   /* context is Linux's struct __sk_buff */
-#define AB_EVENT_XDP_WINDOWS 3
 #define ab_event_of(context) ((ab_event *)(void *)((uint8_t *)(uintptr_t)(context) - sizeof(ab_event)))
 
 /* What a redirect helper decided; read by whoever ran the program, reset before each event. */
@@ -86,7 +84,7 @@ struct ab_slot {
     void *tier;                 /* the tier's own per-thread state: frames, checked regions, fault */
     void *reclaim;              /* memory reclamation's per-thread state */
     uint32_t in_use;
-    uint32_t reserved;
+    uint32_t mode;              /* AB_MODE_* (api_program.h): which tier runs programs on this slot */
 };
 
 /* Map kinds, in the order of anybpf.platforms.MapKind. */

@@ -1,0 +1,189 @@
+/* event.c: the life of an event's buffer, and what loading a packet into it means for each kind of context. */
+#include "event.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ETH_P_802_2 0x0004u
+#define ETH_P_802_3 0x0001u
+#define ETH_P_802_3_MIN 0x0600u
+
+#define PACKET_HOST 0u
+#define PACKET_BROADCAST 1u
+#define PACKET_MULTICAST 2u
+#define PACKET_OTHERHOST 3u
+
+ab_event *ab_event_create(uint32_t kind, uint32_t context_size, uint32_t capacity) {
+    if (capacity > AB_EVENT_MAX_LENGTH || context_size > AB_EVENT_MAX_LENGTH) return NULL;
+    if (capacity < AB_EVENT_MIN_CAPACITY) capacity = AB_EVENT_MIN_CAPACITY;
+    size_t size = (size_t)AB_EVENT_HEADROOM + capacity + AB_EVENT_TAILROOM;
+    ab_event *event = calloc(1, sizeof(ab_event) + context_size);
+    if (event == NULL) return NULL;
+    event->hard_start = calloc(1, size);
+    if (event->hard_start == NULL) {
+        free(event);
+        return NULL;
+    }
+    event->hard_end = event->hard_start + size;
+    event->data = event->data_end = event->data_meta = event->hard_start + AB_EVENT_HEADROOM;
+    event->mac_header = event->network_header = AB_EVENT_HEADROOM;
+    event->context_size = context_size;
+    event->kind = kind;
+    return event;
+}
+
+void ab_event_destroy(ab_event *event) {
+    if (event == NULL) return;
+    free(event->hard_start);
+    free(event);
+}
+
+/* Programs of this event see packets from the network header on, as Linux's socket filters and cgroup and LWT programs do
+ * in its test run. The link-layer header stays in the head room, where LD_ABS with SKF_LL_OFF finds it. */
+void ab_event_hide_link_layer(ab_event *event) { event->flags |= AB_EVENT_F_NETWORK_LAYER; }
+
+uint32_t ab_context_u32(const ab_event *event, uint32_t offset) {
+    uint32_t value;
+    memcpy(&value, (const uint8_t *)(event + 1) + offset, sizeof value);
+    return value;
+}
+
+void ab_context_set_u32(ab_event *event, uint32_t offset, uint32_t value) {
+    memcpy((uint8_t *)(event + 1) + offset, &value, sizeof value);
+}
+
+static int is_skb(const ab_event *event) { return event->kind == AB_EVENT_SKB && event->context_size > AB_SKB_HASH; }
+
+void ab_event_length_changed(ab_event *event) {
+    if (is_skb(event)) ab_context_set_u32(event, AB_SKB_LEN, (uint32_t)(event->data_end - event->data));
+}
+
+/* __sk_buff.protocol, a big-endian number, from the Ethernet header (eth_type_trans). */
+static uint16_t protocol_of(const uint8_t *packet, uint32_t length) {
+    uint16_t type;
+    memcpy(&type, packet + 12, sizeof type);
+    uint32_t number = (uint32_t)packet[12] << 8 | packet[13];
+    if (number >= ETH_P_802_3_MIN) return type;
+    int raw_ipx = length >= AB_ETH_HLEN + 2 && packet[14] == 0xff && packet[15] == 0xff;
+    uint8_t wire[2] = {0, raw_ipx ? ETH_P_802_3 : ETH_P_802_2};
+    memcpy(&type, wire, sizeof type);
+    return type;
+}
+
+/* __sk_buff.pkt_type: the receiving interface's own address is all zeros, as the loopback interface's is. */
+static uint32_t packet_type_of(const uint8_t *packet) {
+    static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static const uint8_t own[6] = {0};
+    if (packet[0] & 1) return memcmp(packet, broadcast, 6) == 0 ? PACKET_BROADCAST : PACKET_MULTICAST;
+    return memcmp(packet, own, 6) == 0 ? PACKET_HOST : PACKET_OTHERHOST;
+}
+
+static void load_skb(ab_event *event, const uint8_t *packet, uint32_t length) {
+    if (length >= AB_ETH_HLEN) {
+        event->network_header += AB_ETH_HLEN;
+        if (ab_context_u32(event, AB_SKB_PROTOCOL) == 0)
+            ab_context_set_u32(event, AB_SKB_PROTOCOL, protocol_of(packet, length));
+        if (ab_context_u32(event, AB_SKB_PKT_TYPE) == 0)
+            ab_context_set_u32(event, AB_SKB_PKT_TYPE, packet_type_of(packet));
+        if (event->flags & AB_EVENT_F_NETWORK_LAYER) {
+            event->data += AB_ETH_HLEN;
+            event->data_meta = event->data;
+        }
+    }
+    ab_event_length_changed(event);
+}
+
+static int grow(ab_event *event, uint32_t head, uint32_t tail) {
+    uint64_t used = (uint64_t)(event->data_end - event->data_meta), old_head = (uint64_t)(event->data_meta - event->hard_start);
+    uint64_t shift = head > old_head ? head - old_head : 0;
+    uint64_t size = shift + old_head + used + tail + AB_EVENT_TAILROOM;
+    if (size > 2u * (uint64_t)AB_EVENT_MAX_LENGTH) return -AB_ENOMEM;
+    uint8_t *buffer = calloc(1, (size_t)size);
+    if (buffer == NULL) return -AB_ENOMEM;
+    memcpy(buffer + shift, event->hard_start, (size_t)(old_head + used));
+    event->data = buffer + shift + (event->data - event->hard_start);
+    event->data_end = buffer + shift + (event->data_end - event->hard_start);
+    event->data_meta = buffer + shift + old_head;
+    free(event->hard_start);
+    event->hard_start = buffer;
+    event->hard_end = buffer + size;
+    event->mac_header += (uint32_t)shift;
+    event->network_header += (uint32_t)shift;
+    return 0;
+}
+
+int ab_event_reserve(ab_event *event, uint32_t head, uint32_t tail) {
+    if (head <= (uint64_t)(event->data_meta - event->hard_start) && tail <= (uint64_t)(event->hard_end - event->data_end)) return 0;
+    return grow(event, head, tail);
+}
+
+/* Puts a packet of `length` bytes at AB_EVENT_HEADROOM and copies the context's bytes (zeros when `context` is NULL).
+ * A __sk_buff's length always, its protocol and packet type where the context leaves them zero, come from the packet. */
+int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const uint8_t *context) {
+    if (length > AB_EVENT_MAX_LENGTH) return -AB_EMSGSIZE;
+    event->data = event->data_end = event->data_meta = event->hard_start + AB_EVENT_HEADROOM;
+    event->mac_header = event->network_header = AB_EVENT_HEADROOM;
+    event->flags &= AB_EVENT_F_LASTING;
+    if (length + AB_EVENT_TAILROOM > (uint64_t)(event->hard_end - event->data)) {
+        int error = grow(event, AB_EVENT_HEADROOM, length);
+        if (error) return error;
+    }
+    if (length) memcpy(event->data, packet, length);
+    event->data_end = event->data + length;
+    if (context != NULL)
+        memcpy(event + 1, context, event->context_size);
+    else
+        memset(event + 1, 0, event->context_size);
+    if (is_skb(event)) load_skb(event, packet, length);
+    return 0;
+}
+
+/* The first `size` bytes loaded become metadata before the packet: what a context with xdp_md.data > 0 asks of a test run. */
+int ab_event_set_metadata(ab_event *event, uint32_t size) {
+    if (size > (uint64_t)(event->data_end - event->data)) return -AB_EINVAL;
+    if (size % 4 != 0 || size > 252) return -AB_EINVAL;
+    event->data += size;
+    event->mac_header += size;
+    event->network_header += size;
+    return 0;
+}
+
+/* After the run: the packet from its link-layer header on, which is zeros as in Linux's test run. */
+void ab_event_show_link_layer(ab_event *event) {
+    if (!(event->flags & AB_EVENT_F_NETWORK_LAYER) || ab_event_reserve(event, AB_ETH_HLEN, 0) != 0) return;
+    event->data -= AB_ETH_HLEN;
+    event->data_meta = event->data;
+    memset(event->data, 0, AB_ETH_HLEN);
+}
+
+/* After the run: moves a VLAN tag that the context holds into the frame, as a network card does when it sends. */
+int ab_event_insert_vlan(ab_event *event) {
+    if (!is_skb(event) || ab_context_u32(event, AB_SKB_VLAN_PRESENT) == 0) return 0;
+    if (event->data_end - event->data < (ptrdiff_t)AB_ETH_HLEN) return -AB_EINVAL;
+    int error = ab_event_reserve(event, 4, 0);
+    if (error) return error;
+    memmove(event->data - 4, event->data, 12);
+    event->data -= 4;
+    event->data_meta = event->data;
+    uint16_t protocol = (uint16_t)ab_context_u32(event, AB_SKB_VLAN_PROTO);
+    uint32_t tci = ab_context_u32(event, AB_SKB_VLAN_TCI);
+    memcpy(event->data + 12, &protocol, sizeof protocol);
+    event->data[14] = (uint8_t)(tci >> 8);
+    event->data[15] = (uint8_t)tci;
+    ab_context_set_u32(event, AB_SKB_VLAN_PRESENT, 0);
+    ab_event_length_changed(event);
+    return 0;
+}
+
+/* Where a field of the header stands, counted from the context (so negative): what lowering puts into the program. */
+int32_t ab_event_field_offset(uint32_t field) {
+    size_t offset = field == AB_FIELD_DATA       ? offsetof(ab_event, data)
+                    : field == AB_FIELD_DATA_END ? offsetof(ab_event, data_end)
+                                                 : offsetof(ab_event, data_meta);
+    return (int32_t)offset - (int32_t)sizeof(ab_event);
+}
+
+uint8_t *ab_event_context(ab_event *event) { return (uint8_t *)(event + 1); }
+uint8_t *ab_event_data(const ab_event *event) { return event->data; }
+uint32_t ab_event_length(const ab_event *event) { return (uint32_t)(event->data_end - event->data); }
+uint32_t ab_event_metadata_size(const ab_event *event) { return (uint32_t)(event->data - event->data_meta); }
