@@ -1,0 +1,136 @@
+/* api_program.h: what Python calls to create programs and to run them. */
+#ifndef ANYBPF_API_PROGRAM_H
+#define ANYBPF_API_PROGRAM_H
+#include "engine.h"
+
+/* Which tier runs a program: machine code when there is some, else the interpreter; the interpreter; the checked
+ * interpreter. */
+enum { AB_MODE_AUTOMATIC, AB_MODE_INTERPRETER, AB_MODE_CHECKED };
+
+/* What the checked interpreter makes sure of before a helper is called (anybpf.platforms.ArgKind, as far as memory is
+ * concerned). NONE: the helper has no such argument. */
+enum {
+    AB_ARG_NONE, AB_ARG_ANYTHING, AB_ARG_CONTEXT, AB_ARG_MAP, AB_ARG_MAP_KEY, AB_ARG_MAP_VALUE, AB_ARG_MAP_VALUE_OUT,
+    AB_ARG_MEMORY, AB_ARG_MEMORY_OR_NULL, AB_ARG_MEMORY_OUT, AB_ARG_MEMORY_OUT_OR_NULL, AB_ARG_STRING, AB_ARG_CALLBACK,
+    AB_ARG_RECORD, AB_ARG_MAP_MEMORY, AB_ARG_REFUSED
+};
+
+/* What a helper leaves in r0, as far as memory is concerned. */
+enum { AB_RETURNS_NUMBER, AB_RETURNS_MAP_VALUE, AB_RETURNS_RECORD, AB_RETURNS_MEMORY, AB_RETURNS_TAIL_CALL };
+
+typedef struct ab_helper_argument {
+    uint32_t kind;    /* AB_ARG_* */
+    uint32_t size;    /* bytes of a memory argument; 0: the next argument tells */
+    uint64_t maps;    /* kinds of map allowed, a bit each (1 << ab_map_kind); 0: any */
+} ab_helper_argument;
+
+typedef struct ab_helper {
+    uint64_t function;  /* address of an ab_helper_fn; unused where `returns` is AB_RETURNS_TAIL_CALL */
+    uint32_t id;        /* the number in call instructions */
+    uint32_t returns;   /* AB_RETURNS_* */
+    uint32_t returns_size;  /* AB_RETURNS_MEMORY, _RECORD: bytes, or 0 when `size_argument` tells */
+    uint32_t size_argument; /* 1 to 5: the argument that gives the size of what is returned */
+    ab_helper_argument arguments[5];
+} ab_helper;
+
+/* A field of the context: what the checked interpreter allows, and which loads it answers with a packet pointer. */
+enum { AB_FIELD_NUMBER, AB_FIELD_DATA, AB_FIELD_DATA_END, AB_FIELD_DATA_META };
+typedef struct ab_context_field {
+    uint32_t offset;
+    uint32_t size;
+    uint32_t kind;      /* AB_FIELD_* */
+    uint32_t writable;
+} ab_context_field;
+
+/* All that ab_program_create reads; it keeps no pointer into it. */
+typedef struct ab_program_config {
+    const uint8_t *code;          /* instructions, 8 bytes a slot, little endian, already decoded without an error */
+    uint32_t slots;
+    uint32_t lowered;             /* packet fields of the context are loaded from the event's header (engine.h) */
+    ab_map *const *maps;          /* what by-index references mean */
+    uint32_t map_count;
+    uint32_t helper_count;
+    const ab_helper *helpers;     /* ascending by id */
+    const uint32_t *functions;    /* slots at which functions start, ascending */
+    uint32_t function_count;
+    uint32_t field_count;
+    const ab_context_field *fields;
+    uint64_t instruction_limit;   /* checked runs stop after so many instructions; 0: never */
+} ab_program_config;
+
+/* Creates a program, or sets *error (negative) and *slot (of the instruction at fault) and returns NULL. */
+ab_program *ab_program_create(ab_engine *engine, const ab_program_config *config, int32_t *error, uint32_t *slot);
+/* The caller makes sure that no thread runs the program any more, and that no prog array holds it. */
+void ab_program_destroy(ab_program *program);
+/* Publishes machine code: `entry` is an ab_entry_fn (program.h). Runs that begin from now on use it. 0 takes it back. */
+void ab_program_set_entry(ab_program *program, uint64_t entry);
+uint64_t ab_program_entry(const ab_program *program);
+
+/* Why a checked run stopped. */
+enum {
+    AB_FAULT_NONE, AB_FAULT_READ, AB_FAULT_WRITE, AB_FAULT_ALIGNMENT, AB_FAULT_REGISTER, AB_FAULT_ARGUMENT, AB_FAULT_LIMIT,
+    AB_FAULT_DEPTH, AB_FAULT_END, AB_FAULT_HELPER, AB_FAULT_LEAK, AB_FAULT_MEMORY
+};
+/* What kind of memory lies at or nearest to the address of a fault. */
+enum {
+    AB_REGION_NONE, AB_REGION_STACK, AB_REGION_CONTEXT, AB_REGION_PACKET, AB_REGION_MEMORY, AB_REGION_MAP_VALUE,
+    AB_REGION_RECORD, AB_REGION_MAP
+};
+typedef struct ab_fault {
+    uint32_t reason;       /* AB_FAULT_* */
+    uint32_t instruction;  /* slot */
+    uint64_t address;
+    uint64_t size;         /* bytes of the access */
+    uint32_t subject;      /* register, or number of the argument, or id of the helper, that was wrong */
+    uint32_t region;       /* AB_REGION_* */
+    uint64_t region_start;
+    uint64_t region_size;
+    uint32_t map;          /* id of the map, for map values */
+    uint32_t reserved;
+    const ab_program *program; /* which program it was: not the first one after a tail call */
+} ab_fault;
+
+/* One input, run `repeat` times on the same event or memory without resetting it, as Linux's BPF_PROG_TEST_RUN does. */
+typedef struct ab_run {
+    uint32_t mode;         /* AB_MODE_* */
+    uint32_t repeat;       /* at least 1 */
+    uint64_t result;       /* out: r0 of the last run */
+    uint64_t duration_ns;  /* out: of all runs together */
+    uint64_t redirect_target;  /* out: what the last run's redirect helper decided */
+    uint64_t redirect_flags;
+    uint32_t redirect_map;     /* id of the map, 0: an interface index */
+    uint32_t reserved;
+    ab_fault fault;        /* out */
+} ab_run;
+/* Runs on an event (r1 is its context), or, when `event` is NULL, on memory (r1 its address, r2 its length).
+ * Returns 0, or -EFAULT when a checked run stopped (see run->fault), or -ENOMEM. */
+int32_t ab_program_test(const ab_program *program, ab_event *event, uint8_t *memory, uint64_t length, ab_run *run);
+
+/* Many events in one call. */
+enum { AB_BATCH_COUNTED = 16 };
+typedef struct ab_batch {
+    uint32_t mode;
+    uint32_t context_length;      /* bytes of `context` */
+    const uint8_t *data;          /* all packets (raw programs: memories, which they may write) */
+    uint64_t data_length;
+    const uint64_t *offsets;      /* where in `data` each begins */
+    const uint32_t *lengths;
+    const uint64_t *times;        /* nanoseconds since 1970, for records that are kept; may be NULL */
+    uint64_t count;
+    uint64_t first;               /* in and out: the next event to run */
+    const uint8_t *context;       /* initial context of every event; may be NULL */
+    uint64_t *results;            /* count numbers: r0 of each run; may be NULL */
+    uint64_t keep;                /* a bit for each return value below 64: append the packet, as it then is, to `kept` */
+    uint8_t *kept;                /* pcap records, with nanoseconds, in the machine's byte order */
+    uint64_t kept_capacity;
+    uint64_t kept_length;         /* in and out */
+    uint64_t counts[17];          /* in and out: runs that returned 0 to 15; the last: any other number */
+    uint64_t duration_ns;         /* in and out */
+    ab_fault fault;               /* out */
+} ab_batch;
+/* Runs events first to count - 1. Returns 0; -EINVAL when an event lies outside `data`; -EMSGSIZE when one does not fit
+ * the event buffer; -ENOSPC when `kept` is full; -EFAULT when a checked run stopped; -ENOMEM. On an error batch->first is
+ * the event that was not completed. `event` is NULL for programs that run on plain memory. */
+int32_t ab_batch_run(const ab_program *program, ab_event *event, ab_batch *batch);
+
+#endif
