@@ -47,7 +47,7 @@ _BRANCHING: Final = frozenset(form.opcode for form in FORMS if form.target)
 
 def form_of(instruction: Instruction) -> Form:
     """Return the row of the table that describes ``instruction``; InstructionError says why there is none."""
-    return _form_of_slot(int.from_bytes(_pack(instruction), "little"))
+    return _form_of_slot(int.from_bytes(_pack(instruction)[:SLOT_BYTES], "little"))
 
 
 def jump_target(instruction: Instruction, slot: int) -> int | None:
@@ -79,22 +79,23 @@ def decode(code: bytes) -> Text:
         raise InstructionError(f"the program is {len(code)} bytes long, which is no multiple of {SLOT_BYTES}")
     text: list[Instruction | None] = []
     branches: list[tuple[int, Instruction]] = []
-    wide = False
+    wide: Instruction | None = None  # the lddw whose second slot comes next
     for slot, word in enumerate(struct.unpack(f"<{len(code) // SLOT_BYTES}Q", code)):
-        if wide:
-            wide = False
-            text[-1] = _with_second_slot(text[-1], word, slot)
+        if wide is not None:
+            text[-1] = _with_second_slot(wide, word, slot)
             text.append(None)
+            wide = None
             continue
         try:
             instruction = _decode_slot(word)
         except InstructionError as error:
             raise InstructionError(error.reason, slot) from None
         text.append(instruction)
-        wide = instruction.opcode == op.OP_LDDW
+        if instruction.opcode == op.OP_LDDW:
+            wide = instruction
         if instruction.opcode in _BRANCHING:
             branches.append((slot, instruction))
-    if wide:
+    if wide is not None:
         raise InstructionError("lddw takes two slots, but the program ends after the first", len(text) - 1)
     for slot, instruction in branches:
         target = jump_target(instruction, slot)
@@ -123,24 +124,23 @@ def encode(text: Iterable[Instruction | None]) -> bytes:
         if instruction is None:
             wide = False
             continue
-        try:
-            code.append(_pack(instruction))
-            wide = instruction.opcode == op.OP_LDDW
-            if wide:
-                code.append(_SLOT.pack(0, 0, 0, instruction.next_imm))
-        except struct.error:
-            raise InstructionError(f"a field does not fit its bits in {instruction}", slot) from None
+        code.append(_pack(instruction, slot))
+        wide = instruction.is_wide
     if wide:
-        raise InstructionError("lddw takes two slots, but the text ends after the first", len(code) // 2)
+        raise InstructionError("the slot after lddw must be None, but the text ends", slot)
     return b"".join(code)
 
 
-def _pack(instruction: Instruction) -> bytes:
-    """Return the first slot of ``instruction``; struct.error when a field is too large."""
-    if (instruction.dst | instruction.src) & ~0xF:
-        raise struct.error("register")
-    registers = instruction.src << 4 | instruction.dst
-    return _SLOT.pack(instruction.opcode, registers, instruction.offset, instruction.imm)
+def _pack(instruction: Instruction, slot: int | None = None) -> bytes:
+    """Return the bytes of ``instruction``: one slot, or two for ``lddw``."""
+    dst, src = instruction.dst, instruction.src
+    try:
+        if (dst | src) & ~0xF:
+            raise struct.error
+        code = _SLOT.pack(instruction.opcode, src << 4 | dst, instruction.offset, instruction.imm)
+        return code + _SLOT.pack(0, 0, 0, instruction.next_imm) if instruction.is_wide else code
+    except struct.error:
+        raise InstructionError(f"a field does not fit its bits in {instruction}", slot) from None
 
 
 @lru_cache(maxsize=1 << 16)
@@ -184,9 +184,8 @@ def _why_no_form(word: int, candidates: list[Form]) -> str:
     return f"opcode {opcode:#04x} does not take this combination of source register, offset and immediate"
 
 
-def _with_second_slot(first: Instruction | None, word: int, slot: int) -> Instruction:
+def _with_second_slot(first: Instruction, word: int, slot: int) -> Instruction:
     """Return the ``lddw`` whose first slot is ``first``, with the immediate of its second slot ``word`` added."""
-    assert first is not None
     if word & 0xFFFFFFFF:
         raise InstructionError("the second slot of lddw holds an immediate only; its other fields must be 0", slot)
     _, _, _, next_imm = _SLOT.unpack(word.to_bytes(SLOT_BYTES, "little"))
