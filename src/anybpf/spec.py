@@ -80,7 +80,9 @@ class CoreRelocation:
 
 @dataclass(frozen=True, slots=True)
 class ExternSpec:
-    """An extern of ``.ksyms``: a kernel function or variable that whoever runs the program must supply.
+    """A function or variable that the object names and does not define: an extern of ``.ksyms``, or a plain undefined symbol.
+
+    Whoever runs the program must supply it. Old objects call helpers by name (``bpf_map_lookup_elem``) in this way.
 
     :param btf_type: its type in the object's BTF (FUNC or VAR), 0 when unknown.
     """
@@ -117,7 +119,7 @@ class MapSpec:
     :param key_type: BTF id of the key's type, 0 when unknown; :param value_type: the same of the value.
     :param inner: for maps of maps, the declared inner map.
     :param values: initial members of prog arrays and maps of maps: (index or key, name of the program or map).
-    :param contents: initial bytes of a data section's single value; None for ordinary maps.
+    :param contents: initial bytes of a data section's single value, zero from their end to ``value_size``; None for ordinary maps.
     :param is_data: a global-data map (one array element that holds a whole section).
     :param read_only: programs may not write it (``.rodata``, ``.kconfig``).
     :param section: the section that declares it.
@@ -151,7 +153,8 @@ class ProgramSpec:
     :param functions: the entry function first (slot 0), then the subprograms by slot.
     :param lines: source lines by slot, ascending; empty without BTF.ext.
     :param core: CO-RE relocations not yet applied.
-    :param context_type: BTF name of the struct that the entry function's first parameter points to (``xdp_md``), or "".
+    :param context_type: BTF name of what the entry function's first parameter points to: of the typedef when C used one
+        (``xdp_md_t``), else of the struct (``xdp_md``); "" when it points to neither.
     :param section: the ELF section.
     :param is_subprogram: the function is also called by other programs of the file, or sits in ``.text`` beside entry
         programs.
