@@ -20,7 +20,7 @@ from anybpf.isa.forms import FORMS, OPERAND_FIELDS, Form
 from anybpf.isa.instruction import Instruction
 
 _COMMENT = re.compile(r";.*|//.*|(?:^|(?<=\s))#.*")
-_LABEL = re.compile(r"\s*(?:\d+|<[^<>]*>|([A-Za-z_.$][\w.$]*))\s*:", re.ASCII)
+_LABEL = re.compile(r"\s*(?:\d+|(?:[0-9a-f]+\s+)?<[^<>]*>|([A-Za-z_.$][\w.$]*))\s*:", re.ASCII)
 _ANNOTATION = re.compile(r"\s<[^<>]*>\s*$")
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -90,7 +90,7 @@ _WORDS: Final = frozenset(
 def assemble(source: str) -> bytes:
     """Assemble a program.
 
-    :returns: 8 bytes a slot, little endian; what :func:`anybpf.isa.decode` accepts.
+    :returns: 8 bytes a slot, little endian; what :func:`anybpf.isa.decode` accepts, and ``callx``.
     :raises AssemblyError: with line and reason, when a line cannot be read or the program is not valid.
     """
     statements, labels = _parse(source)
@@ -102,7 +102,7 @@ def assemble(source: str) -> bytes:
         text += (instruction, None) if instruction.is_wide else (instruction,)
     code = encode(text)
     try:
-        decode(code)
+        decode(code, indirect_calls=True)
     except InstructionError as error:
         last = max((s for s in statements if error.index is None or s.slot <= error.index), key=lambda s: s.slot)
         raise AssemblyError(error.reason, last.line, last.text) from None

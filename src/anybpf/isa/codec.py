@@ -67,9 +67,11 @@ def jump_target(instruction: Instruction, slot: int) -> int | None:
     return slot + 1 + (instruction.imm if opcode == op.OP_JA32 else instruction.offset)
 
 
-def decode(code: bytes) -> Text:
+def decode(code: bytes, *, indirect_calls: bool = False) -> Text:
     """Decode a whole program; the result has one entry a slot, None for the second slot of ``lddw``.
 
+    :param indirect_calls: take ``callx`` too, which RFC 9669 reserves and the verifier cannot judge; for listings and
+        for programs that run unverified.
     :raises InstructionError: with the slot and the reason, when anything in ``code`` is not valid by the table, or a
         jump, a local call or a function's address points outside the text or into an ``lddw``.
     """
@@ -93,6 +95,8 @@ def decode(code: bytes) -> Text:
         text.append(instruction)
         if instruction.opcode == op.OP_LDDW:
             wide = instruction
+        elif instruction.opcode == op.OP_CALLX and not indirect_calls:
+            raise InstructionError("indirect calls (callx) are refused; call a function by its name or number", slot)
         if instruction.opcode in _BRANCHING:
             branches.append((slot, instruction))
     if wide is not None:
@@ -169,8 +173,6 @@ def _form_of_slot(word: int) -> Form:
 def _why_no_form(word: int, candidates: list[Form]) -> str:
     """Say in what ``word`` differs from every form of its opcode."""
     opcode = word & 0xFF
-    if opcode == op.OP_CALLX:
-        return "indirect calls (callx, opcode 0x8d) are no part of the instruction set; call a function by its name"
     if not candidates:
         return f"unknown opcode {opcode:#04x}"
     for name, (title, shift, bits) in _FIELDS.items():

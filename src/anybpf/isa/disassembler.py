@@ -111,7 +111,7 @@ def disassemble(
     :param program: where to find the source line of each slot (BTF.ext line information).
     :raises InstructionError: before the first line, when ``code`` is not a valid program.
     """
-    text = decode(code) if isinstance(code, bytes) else code
+    text = decode(code, indirect_calls=True) if isinstance(code, bytes) else code
     symbols = symbols or Symbols()
     return (
         DisassembledLine(

@@ -161,6 +161,7 @@ def _jumps() -> Iterator[Form]:
     yield Form(op.OP_CALL, "call {helper}", {"src": op.CALL_HELPER})
     yield Form(op.OP_CALL, "call pc{jump32}", {"src": op.CALL_LOCAL})
     yield Form(op.OP_CALL, "call kfunc[{extern}]", {"src": op.CALL_KFUNC})
+    yield Form(op.OP_CALLX, "callx {dst}")
     yield Form(op.OP_EXIT, "exit")
 
 

@@ -80,7 +80,9 @@ ATOMIC_STORE_RELEASE: Final = 0x110
 # Whole opcodes that other modules compare with.
 OP_LDDW: Final = CLASS_LD | MODE_IMM | SIZE_DW  # 0x18
 OP_CALL: Final = CLASS_JMP | JMP_CALL  # 0x85
-OP_CALLX: Final = CLASS_JMP | JMP_CALL | SOURCE_X  # 0x8d, refused: not in RFC 9669
+OP_CALLX: Final = (
+    CLASS_JMP | JMP_CALL | SOURCE_X
+)  # 0x8d, calls the helper whose number a register holds; reserved in RFC 9669
 OP_EXIT: Final = CLASS_JMP | JMP_EXIT  # 0x95
 OP_JA: Final = CLASS_JMP | JMP_JA  # 0x05
 OP_JA32: Final = CLASS_JMP32 | JMP_JA  # 0x06, gotol
