@@ -1,0 +1,160 @@
+"""The JIT: a lowered program to machine code of this process.
+
+    with compile_program(lowered, bindings) as code:
+        result = code.entry  # address of uint64_t entry(uint64_t r1, uint64_t r2, ab_slot *slot)
+
+What happens in between: :mod:`~anybpf.runtime.jit_flow` (control flow), :mod:`~anybpf.runtime.jit_translate` (LLVM IR),
+:mod:`~anybpf.runtime.jit_machine` (LLVM), :mod:`~anybpf.runtime.code_cache` (kept on disk).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+from anybpf.errors import LoadError
+from anybpf.isa import Text
+from anybpf.runtime import code_cache
+from anybpf.runtime.code_cache import CodeCache
+from anybpf.runtime.jit_machine import LinkedCode, compile_object, host, pipeline_for
+from anybpf.runtime.jit_symbols import (
+    CALL_BY_NUMBER,
+    ENTRY,
+    LOAD_PACKET,
+    TAIL_CALL,
+    ArrayLayout,
+    Shapes,
+    helper_symbol,
+    map_symbol,
+    values_symbol,
+)
+from anybpf.runtime.jit_translate import translate
+
+
+class LoweredProgram(Protocol):
+    """What the JIT reads of a lowered program (:class:`anybpf.runtime.lowering.Lowered`)."""
+
+    @property
+    def text(self) -> Text:
+        """The instructions by slot."""
+
+    @property
+    def functions(self) -> tuple[int, ...]:
+        """Slots at which functions begin: 0 first, then the targets of local calls and function references."""
+
+    @property
+    def array_lookups(self) -> Mapping[int, int]:
+        """Slots of calls that look up a key in an array map, and the index of that map."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapBinding:
+    """Where a map is in this process.
+
+    :param address: of its ``ab_map``.
+    :param values: address of its first value (of cpu 0), for array and data maps; 0 for others.
+    :param layout: how its values lie, for array maps.
+    """
+
+    address: int
+    values: int = 0
+    layout: ArrayLayout | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """What a program's references mean in this process. Addresses are integers; they never enter the cached code.
+
+    :param maps: by the index that the program's text uses.
+    :param helpers: address of an ``ab_helper_fn`` by helper id.
+    :param engine: addresses by name of the engine's own functions, those that :mod:`~anybpf.runtime.jit_symbols` names.
+    :param tail_call: the helper id that is the platform's tail call.
+    :param cpu_offset: byte offset of ``cpu`` in ``struct ab_slot``. :param event_size: bytes of ``struct ab_event``.
+    """
+
+    maps: Mapping[int, MapBinding] = field(default_factory=dict)
+    helpers: Mapping[int, int] = field(default_factory=dict)
+    engine: Mapping[str, int] = field(default_factory=dict)
+    tail_call: int | None = None
+    cpu_offset: int = 8
+    event_size: int = 64
+
+    def symbols(self) -> dict[str, int]:
+        """Return the address of every symbol that machine code may refer to."""
+        symbols = {name: self.engine[name] for name in (TAIL_CALL, LOAD_PACKET, CALL_BY_NUMBER) if name in self.engine}
+        for index, bound in self.maps.items():
+            symbols[map_symbol(index)] = bound.address
+            if bound.values:
+                symbols[values_symbol(index)] = bound.values
+        symbols.update((helper_symbol(number), address) for number, address in self.helpers.items())
+        return symbols
+
+
+class CompiledCode:
+    """A program's machine code in memory, which it owns: the address holds until :meth:`close`.
+
+    :param size: bytes of the object file. :param cached: whether it came from the disk.
+    """
+
+    def __init__(self, linked: LinkedCode, size: int, cached: bool) -> None:
+        self._linked = linked
+        self.size = size
+        self.cached = cached
+
+    @property
+    def entry(self) -> int:
+        """Address of ``uint64_t entry(uint64_t r1, uint64_t r2, ab_slot *slot)``."""
+        return self._linked[ENTRY]
+
+    def close(self) -> None:
+        """Free the memory. The caller makes sure that no thread is running in it."""
+        self._linked.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+
+def default_cache() -> CodeCache | None:
+    """Return this user's cache of machine code, or None where the environment turns it off."""
+    directory = code_cache.default_directory()
+    return None if directory is None else CodeCache(directory)
+
+
+def compile_program(lowered: LoweredProgram, bindings: Bindings, cache: CodeCache | None = None) -> CompiledCode:
+    """Compile a lowered program, or take its machine code from ``cache``.
+
+    The cost is LLVM's: milliseconds for a hundred instructions, some hundred for thousands. It may run in any thread,
+    and other threads go on while LLVM works.
+
+    :param cache: where to look first and to store the result; None compiles always.
+    :raises LoadError: when the program cannot be compiled (with the instruction at fault), or LLVM is not there.
+    """
+    ir = translate_program(lowered, bindings)
+    pipeline = pipeline_for(len(lowered.text))
+    if cache is not None:
+        name = code_cache.key(ir, str(host()), str(pipeline))
+        stored = cache.get(name)
+        if stored is not None:
+            try:
+                return CompiledCode(LinkedCode(stored, bindings.symbols(), (ENTRY,)), len(stored), cached=True)
+            except LoadError:
+                pass  # made by an LLVM that reports the same version and is not the same: compile again
+    code = compile_object(ir, pipeline)
+    compiled = CompiledCode(LinkedCode(code, bindings.symbols(), (ENTRY,)), len(code), cached=False)
+    if cache is not None:
+        cache.put(name, code)
+    return compiled
+
+
+def translate_program(lowered: LoweredProgram, bindings: Bindings) -> str:
+    """Return the program as LLVM IR. It is the same in every process, and the cache's key.
+
+    :raises LoadError: for what cannot be compiled, with the instruction.
+    """
+    arrays = {index: bound.layout for index, bound in bindings.maps.items() if bound.layout is not None}
+    shapes = Shapes(arrays, lowered.array_lookups, bindings.tail_call, bindings.cpu_offset, bindings.event_size)
+    return translate(lowered.text, lowered.functions, shapes)

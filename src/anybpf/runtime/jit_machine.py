@@ -1,0 +1,154 @@
+"""LLVM on this machine: IR text to an object file, and an object file to code in memory.
+
+LLVM is loaded when it is first needed, and never unloaded. llvmlite takes one lock around every call into LLVM, so any
+thread may use this module, and only one compiles at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+from anybpf.errors import LoadError
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """How much work LLVM puts into a program.
+
+    :param passes: 0 to 3, the level of LLVM's own pass pipeline.
+    :param vectorize: whether loops and straight-line code may become vector code.
+    :param codegen: 0 to 3, the level of instruction selection and register allocation.
+    """
+
+    passes: int
+    vectorize: bool
+    codegen: int
+
+    def __str__(self) -> str:
+        return f"O{self.passes}{'v' if self.vectorize else ''} codegen {self.codegen}"
+
+
+def pipeline_for(instructions: int) -> Pipeline:
+    """Choose by the size of the program: large ones would keep LLVM busy for seconds."""
+    if instructions <= 1500:
+        return Pipeline(passes=2, vectorize=True, codegen=2)
+    return Pipeline(passes=1, vectorize=False, codegen=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The machine that runs the code: LLVM's target triple, CPU name and features, data layout, and LLVM's version."""
+
+    triple: str
+    cpu: str
+    features: str
+    layout: str
+    llvm: str
+
+    def __str__(self) -> str:
+        return "\n".join((self.triple, self.cpu, self.features, self.layout, self.llvm))
+
+
+@lru_cache(maxsize=1)
+def _llvm() -> Any:
+    try:
+        import llvmlite.binding as llvm
+    except (ImportError, OSError) as error:
+        raise LoadError(f"LLVM cannot be loaded, so programs run in the interpreter only: {error}") from error
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@lru_cache(maxsize=1)
+def host() -> Host:
+    """Describe this machine. LoadError when LLVM cannot be loaded."""
+    llvm = _llvm()
+    import llvmlite
+
+    machine = _machine(2)
+    version = f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
+    return Host(machine.triple, *_cpu(), str(machine.target_data), version)
+
+
+@lru_cache(maxsize=1)
+def _cpu() -> tuple[str, str]:
+    llvm = _llvm()
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+@lru_cache(maxsize=4)
+def _machine(codegen: int) -> Any:
+    llvm = _llvm()
+    cpu, features = _cpu()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    return target.create_target_machine(cpu=cpu, features=features, opt=codegen, jit=True)
+
+
+def compile_object(ir: str, pipeline: Pipeline) -> bytes:
+    """Compile LLVM IR to an object file for this machine, whose code may be placed anywhere.
+
+    :raises LoadError: when LLVM refuses the text.
+    """
+    llvm, machine, here = _llvm(), _machine(pipeline.codegen), host()
+    context = llvm.create_context()
+    text = f'target triple = "{here.triple}"\ntarget datalayout = "{here.layout}"\n{ir}'
+    try:
+        with llvm.parse_assembly(text, context) as module:
+            options = llvm.create_pipeline_tuning_options(pipeline.passes)
+            options.loop_vectorization = options.slp_vectorization = pipeline.vectorize
+            with (
+                options,
+                llvm.create_pass_builder(machine, options) as builder,
+                builder.getModulePassManager() as manager,
+            ):
+                manager.run(module, builder)
+            return bytes(machine.emit_object(module))
+    except RuntimeError as error:
+        raise LoadError(f"LLVM refused the translated program: {error}") from error
+    finally:
+        context.close()
+
+
+class LinkedCode:
+    """An object file linked into this process. Owns the memory: addresses hold until :meth:`close`.
+
+    :param imports: addresses of the symbols that it refers to; others are looked up in the C library.
+    :param exports: symbols whose addresses are wanted.
+    :raises LoadError: when the file is damaged, or a symbol is missing.
+    """
+
+    def __init__(self, code: bytes, imports: Mapping[str, int], exports: tuple[str, ...]) -> None:
+        llvm = _llvm()
+        self._library: Any = None
+        self._linker = llvm.create_lljit_compiler(_machine(2), suppress_errors=True)
+        try:
+            builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+            for name, address in imports.items():
+                builder.import_symbol(name, address)
+            for name in exports:
+                builder.export_symbol(name)
+            self._library = builder.link(self._linker, "program")
+        except RuntimeError as error:
+            self.close()
+            raise LoadError(f"machine code cannot be linked: {error}") from error
+
+    def __getitem__(self, name: str) -> int:
+        """Return the address of an exported symbol."""
+        return int(self._library[name])
+
+    def close(self) -> None:
+        """Free the memory. Nothing may be running in it."""
+        if self._library is not None:
+            self._library.close()
+            self._library = None
+        self._linker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
