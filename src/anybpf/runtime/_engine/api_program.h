@@ -8,37 +8,47 @@
 enum { AB_MODE_AUTOMATIC, AB_MODE_INTERPRETER, AB_MODE_CHECKED };
 
 /* What the checked interpreter makes sure of before a helper is called (anybpf.platforms.ArgKind, as far as memory is
- * concerned). NONE: the helper has no such argument. */
+ * concerned). NONE: the helper has no such argument; REFUSED: the argument cannot be checked, so the call is a fault. */
 enum {
-    AB_ARG_NONE, AB_ARG_ANYTHING, AB_ARG_CONTEXT, AB_ARG_MAP, AB_ARG_MAP_KEY, AB_ARG_MAP_VALUE, AB_ARG_MAP_VALUE_OUT,
-    AB_ARG_MEMORY, AB_ARG_MEMORY_OR_NULL, AB_ARG_MEMORY_OUT, AB_ARG_MEMORY_OUT_OR_NULL, AB_ARG_STRING, AB_ARG_CALLBACK,
-    AB_ARG_RECORD, AB_ARG_MAP_MEMORY, AB_ARG_REFUSED
+    AB_ARG_NONE, AB_ARG_ANYTHING, AB_ARG_CONTEXT, AB_ARG_MAP, AB_ARG_MEMORY, AB_ARG_STRING, AB_ARG_CALLBACK, AB_ARG_RECORD,
+    AB_ARG_REFUSED
 };
+/* Of MEMORY: the helper writes it; it may be NULL; it must be part of a map's value. */
+enum { AB_ARG_WRITES = 1, AB_ARG_NULLABLE = 2, AB_ARG_IN_MAP = 4 };
+/* Where the size of MEMORY, or of what a helper returns, stands: fixed; in an argument; in the map argument's shape. */
+enum { AB_SIZE_FIXED, AB_SIZE_ARGUMENT, AB_SIZE_KEY, AB_SIZE_VALUE };
 
-/* What a helper leaves in r0, as far as memory is concerned. */
+/* What a helper leaves in r0, as far as memory is concerned. A value of a map of maps is the inner map's handle. */
 enum { AB_RETURNS_NUMBER, AB_RETURNS_MAP_VALUE, AB_RETURNS_RECORD, AB_RETURNS_MEMORY, AB_RETURNS_TAIL_CALL };
+/* What a helper's callback gets: (number, context), or (map, key, value, context). */
+enum { AB_CALLBACK_NUMBER, AB_CALLBACK_ELEMENT };
 
 typedef struct ab_helper_argument {
-    uint32_t kind;    /* AB_ARG_* */
-    uint32_t size;    /* bytes of a memory argument; 0: the next argument tells */
-    uint64_t maps;    /* kinds of map allowed, a bit each (1 << ab_map_kind); 0: any */
+    uint8_t kind;      /* AB_ARG_* */
+    uint8_t flags;
+    uint8_t size_from; /* AB_SIZE_*; for AB_SIZE_ARGUMENT `size` is the argument's number, 1 to 5 */
+    uint8_t reserved;
+    uint32_t size;
+    uint64_t maps;     /* kinds of map allowed, a bit each (1 << ab_map_kind); 0: any */
 } ab_helper_argument;
 
 typedef struct ab_helper {
-    uint64_t function;  /* address of an ab_helper_fn; unused where `returns` is AB_RETURNS_TAIL_CALL */
-    uint32_t id;        /* the number in call instructions */
-    uint32_t returns;   /* AB_RETURNS_* */
-    uint32_t returns_size;  /* AB_RETURNS_MEMORY, _RECORD: bytes, or 0 when `size_argument` tells */
-    uint32_t size_argument; /* 1 to 5: the argument that gives the size of what is returned */
+    uint64_t function;     /* address of an ab_helper_fn; unused where `returns` is AB_RETURNS_TAIL_CALL */
+    uint32_t id;           /* the number in call instructions */
+    uint8_t returns;       /* AB_RETURNS_* */
+    uint8_t callback;      /* AB_CALLBACK_* */
+    uint8_t size_from;     /* of RECORD and MEMORY, as in an argument */
+    uint8_t reserved;
+    uint32_t size;
     ab_helper_argument arguments[5];
 } ab_helper;
 
 /* A field of the context: what the checked interpreter allows, and which loads it answers with a packet pointer. */
-enum { AB_FIELD_NUMBER, AB_FIELD_DATA, AB_FIELD_DATA_END, AB_FIELD_DATA_META };
+enum { AB_FIELD_NUMBER = 3 };
 typedef struct ab_context_field {
     uint32_t offset;
     uint32_t size;
-    uint32_t kind;      /* AB_FIELD_* */
+    uint32_t kind;      /* AB_FIELD_DATA, _DATA_END, _DATA_META (api_event.h), or AB_FIELD_NUMBER */
     uint32_t writable;
 } ab_context_field;
 
@@ -47,6 +57,8 @@ typedef struct ab_program_config {
     const uint8_t *code;          /* instructions, 8 bytes a slot, little endian, already decoded without an error */
     uint32_t slots;
     uint32_t lowered;             /* packet fields of the context are loaded from the event's header (engine.h) */
+    uint32_t packet_writable;
+    uint32_t reserved;
     ab_map *const *maps;          /* what by-index references mean */
     uint32_t map_count;
     uint32_t helper_count;
@@ -60,8 +72,12 @@ typedef struct ab_program_config {
 
 /* Creates a program, or sets *error (negative) and *slot (of the instruction at fault) and returns NULL. */
 ab_program *ab_program_create(ab_engine *engine, const ab_program_config *config, int32_t *error, uint32_t *slot);
-/* The caller makes sure that no thread runs the program any more, and that no prog array holds it. */
+/* The caller makes sure that no thread runs the program any more, and that no prog array holds it: see ab_engine_retire. */
 void ab_program_destroy(ab_program *program);
+/* A prog array that held a program may have been read just before it let go. What is let go before a call of
+ * ab_engine_retire may be destroyed once ab_engine_retired(the number that it returned) is true. */
+uint64_t ab_engine_retire(ab_engine *engine);
+int32_t ab_engine_retired(ab_engine *engine, uint64_t retirement);
 /* Publishes machine code: `entry` is an ab_entry_fn (program.h). Runs that begin from now on use it. 0 takes it back. */
 void ab_program_set_entry(ab_program *program, uint64_t entry);
 uint64_t ab_program_entry(const ab_program *program);
@@ -69,12 +85,12 @@ uint64_t ab_program_entry(const ab_program *program);
 /* Why a checked run stopped. */
 enum {
     AB_FAULT_NONE, AB_FAULT_READ, AB_FAULT_WRITE, AB_FAULT_ALIGNMENT, AB_FAULT_REGISTER, AB_FAULT_ARGUMENT, AB_FAULT_LIMIT,
-    AB_FAULT_DEPTH, AB_FAULT_END, AB_FAULT_HELPER, AB_FAULT_LEAK, AB_FAULT_MEMORY
+    AB_FAULT_DEPTH, AB_FAULT_END, AB_FAULT_HELPER, AB_FAULT_LEAK, AB_FAULT_LOCK, AB_FAULT_MEMORY
 };
 /* What kind of memory lies at or nearest to the address of a fault. */
 enum {
     AB_REGION_NONE, AB_REGION_STACK, AB_REGION_CONTEXT, AB_REGION_PACKET, AB_REGION_MEMORY, AB_REGION_MAP_VALUE,
-    AB_REGION_RECORD, AB_REGION_MAP
+    AB_REGION_MAP_KEY, AB_REGION_RECORD, AB_REGION_MAP
 };
 typedef struct ab_fault {
     uint32_t reason;       /* AB_FAULT_* */
@@ -121,16 +137,18 @@ typedef struct ab_batch {
     const uint8_t *context;       /* initial context of every event; may be NULL */
     uint64_t *results;            /* count numbers: r0 of each run; may be NULL */
     uint64_t keep;                /* a bit for each return value below 64: append the packet, as it then is, to `kept` */
-    uint8_t *kept;                /* pcap records, with nanoseconds, in the machine's byte order */
-    uint64_t kept_capacity;
-    uint64_t kept_length;         /* in and out */
+    uint8_t *kept;                /* pcap records with times in nanoseconds, in the machine's byte order; begin with NULL */
+    uint64_t kept_capacity;       /* begin with 0 */
+    uint64_t kept_length;         /* in and out; the caller sets it to 0 when it has taken the records */
     uint64_t counts[17];          /* in and out: runs that returned 0 to 15; the last: any other number */
     uint64_t duration_ns;         /* in and out */
     ab_fault fault;               /* out */
 } ab_batch;
-/* Runs events first to count - 1. Returns 0; -EINVAL when an event lies outside `data`; -EMSGSIZE when one does not fit
- * the event buffer; -ENOSPC when `kept` is full; -EFAULT when a checked run stopped; -ENOMEM. On an error batch->first is
- * the event that was not completed. `event` is NULL for programs that run on plain memory. */
+/* Runs events first to count - 1, and moves `first` on. Returns 0; -EINVAL when an event lies outside `data`; -EMSGSIZE when
+ * one is too long for a packet; -EFAULT when a checked run stopped; -ENOMEM. After an error batch->first is the event that
+ * was not completed. `event` is NULL for programs that run on plain memory. */
 int32_t ab_batch_run(const ab_program *program, ab_event *event, ab_batch *batch);
+/* Frees the records that were kept. */
+void ab_batch_release(ab_batch *batch);
 
 #endif

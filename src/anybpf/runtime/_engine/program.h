@@ -36,6 +36,7 @@ struct ab_program {
     uint32_t function_count;
     uint32_t field_count;
     uint32_t lowered;
+    uint32_t packet_writable;
     uint64_t direct_maps;        /* a bit for each of the first 64 maps whose value the text addresses directly */
     uint64_t instruction_limit;
 };
@@ -50,6 +51,9 @@ uint64_t ab_program_run(const ab_program *program, uint64_t r1, uint64_t r2, ab_
 /* bpf_tail_call, for interpreter and machine code alike. Returns 1 when the target ran: the calling function then exits
  * with *result. Returns 0 when it did not: *result is the negative error to leave in r0. */
 int ab_tail_call(uint64_t context, uint64_t map, uint64_t index, ab_slot *slot, uint64_t *result);
+
+/* The helper with this number among those that the program may call, or NULL. */
+const ab_helper *ab_program_helper(const ab_program *program, uint64_t id);
 
 /* callx (not in RFC 9669; older toolchains emit it): calls the helper with the number `id` of the running program.
  * Machine code calls this function; an unknown number gives -EINVAL. */
