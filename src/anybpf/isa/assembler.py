@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from string import Formatter
 from typing import Final
 
@@ -59,6 +60,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
             yield kind, match[kind]
 
 
+@cache
 def _shapes() -> Mapping[Shape, tuple[Form, tuple[str, ...]]]:
     """Index the table by how each spelling looks when its operands are reduced to their classes."""
     shapes: dict[Shape, tuple[Form, tuple[str, ...]]] = {}
@@ -77,14 +79,11 @@ def _shapes() -> Mapping[Shape, tuple[Form, tuple[str, ...]]]:
     return shapes
 
 
-_SHAPES: Final = _shapes()
-_WORDS: Final = frozenset(
-    token
-    for form in FORMS
-    for literal, _, _, _ in Formatter().parse(form.syntax)
-    for kind, token in _tokens(literal)
-    if kind == "word"
-)
+@cache
+def _words() -> frozenset[str]:
+    """Return the words of the language, which are no labels."""
+    literals = (literal for form in FORMS for literal, _, _, _ in Formatter().parse(form.syntax))
+    return frozenset(token for literal in literals for kind, token in _tokens(literal) if kind == "word")
 
 
 def assemble(source: str) -> bytes:
@@ -120,7 +119,7 @@ def _parse(source: str) -> tuple[list[_Statement], dict[str, int]]:
             name = label[1]
             if name in labels:
                 raise AssemblyError(f"label {name!r} is defined twice", number, line)
-            if name in _WORDS or (name and re.fullmatch(r"[rw]\d+", name)):
+            if name in _words() or (name and re.fullmatch(r"[rw]\d+", name)):
                 raise AssemblyError(f"{name!r} is a word of the language; choose another label", number, line)
             if name:
                 labels[name] = slot
@@ -148,12 +147,12 @@ def _match(text: str, number: int, line: str) -> tuple[Form, tuple[tuple[str, in
         elif kind == "reference":
             shape.append("N")
             values.append(int(token.rpartition("#")[2]))
-        elif kind == "word" and token not in _WORDS:
+        elif kind == "word" and token not in _words():
             shape.append("L")
             values.append(token)
         else:
             shape.append(token)
-    found = _SHAPES.get(tuple(shape))
+    found = _shapes().get(tuple(shape))
     if found is None:
         raise AssemblyError("not an instruction in LLVM's syntax for BPF", number, line)
     form, names = found

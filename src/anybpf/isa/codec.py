@@ -33,8 +33,9 @@ def _by_opcode() -> Mapping[int, tuple[tuple[int, int, Form], ...]]:
     grouped: dict[int, list[tuple[int, int, Form]]] = {}
     for form in FORMS:
         mask, value = 0xFF, form.opcode
+        fields = form.fields
         for name, (_, shift, bits) in _FIELDS.items():
-            if name not in form.fields:
+            if name not in fields:
                 mask |= ((1 << bits) - 1) << shift
                 value |= form.fixed.get(name, 0) << shift
         grouped.setdefault(form.opcode, []).append((mask, value, form))

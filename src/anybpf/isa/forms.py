@@ -8,9 +8,9 @@ an instruction is described once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from string import Formatter
 from types import MappingProxyType
 from typing import Final
 
@@ -38,6 +38,8 @@ OPERAND_FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "extern": ("imm",),
     }
 )
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Form:
 
 def placeholders(syntax: str) -> tuple[str, ...]:
     """Return the names of the placeholders in ``syntax``, in order, repetitions included."""
-    return tuple(name for _, name, _, _ in Formatter().parse(syntax) if name)
+    return tuple(_PLACEHOLDER.findall(syntax))
 
 
 _BINARY = {
