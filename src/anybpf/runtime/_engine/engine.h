@@ -83,8 +83,9 @@ struct ab_slot {
     uint64_t (*call)(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
     void *tier;                 /* the tier's own per-thread state: frames, checked regions, fault */
     void *reclaim;              /* memory reclamation's per-thread state */
-    uint32_t in_use;
+    uint32_t in_use;            /* how often its owner has acquired it; 0: free */
     uint32_t mode;              /* AB_MODE_* (api_program.h): which tier runs programs on this slot */
+    uintptr_t owner;            /* the thread that holds it */
 };
 
 /* Map kinds, in the order of anybpf.platforms.MapKind. */
@@ -94,6 +95,16 @@ enum ab_map_kind {
     AB_MAP_CPUMAP, AB_MAP_XSKMAP, AB_MAP_QUEUE, AB_MAP_STACK, AB_MAP_DEVMAP_HASH, AB_MAP_RINGBUF, AB_MAP_BLOOM_FILTER,
     AB_MAP_KINDS
 };
+
+/* A walk over a map's entries within one ab_slot_enter/ab_slot_leave; all zero at the start. Entries that are there all the
+ * time are met exactly once; entries added or removed on the way may or may not be. */
+typedef struct ab_map_cursor {
+    uint64_t index;    /* bucket or element: entries of the same index are met together */
+    void *element;
+    const void *key;   /* the entry that was reached */
+    uint8_t *value;    /* cpu 0's value; other cpus' follow cpu_stride bytes apart */
+    uint32_t number;   /* array kinds: what `key` points to */
+} ab_map_cursor;
 
 /* What a kind of map can do. An absent operation is NULL and means -AB_EOPNOTSUPP (-AB_EINVAL where Linux says so).
  * The slot is the calling thread's; the caller is inside ab_slot_enter/ab_slot_leave, so pointers stay valid until leave. */
@@ -110,6 +121,8 @@ typedef struct ab_map_ops {
     int (*write)(ab_map *map, const void *key, const void *value, uint64_t flags, ab_slot *slot);
     int (*take)(ab_map *map, const void *key, void *value, uint64_t flags, ab_slot *slot);  /* lookup and delete */
     void (*destroy)(ab_map *map);
+    int (*iterate)(ab_map *map, ab_map_cursor *cursor, ab_slot *slot);  /* 1: an entry was reached; 0: there are no more */
+    int64_t (*count)(ab_map *map, ab_slot *slot);  /* entries there are now */
 } ab_map_ops;
 
 /* The head of every map; each kind's own struct begins with it. */
@@ -118,17 +131,19 @@ struct ab_map {
     ab_engine *engine;
     uint8_t *values;       /* array kinds: the first element (of cpu 0), so that machine code can index; else NULL */
     uint64_t value_stride; /* array kinds: bytes from element to element */
-    uint64_t cpu_stride;   /* per-CPU arrays: bytes from cpu to cpu */
+    uint64_t cpu_stride;   /* per-CPU kinds: bytes from one cpu's value to the next cpu's; else 0 */
     uint32_t kind;
     uint32_t key_size;
     uint32_t value_size;
     uint32_t max_entries;
     uint32_t flags;
     uint32_t id;
+    int32_t lock_offset;   /* of the struct bpf_spin_lock in a value, or -1 */
+    uint32_t frozen;       /* set once: the user side may not write any more */
 };
 
-/* slot.c: cpu slots. A thread acquires a slot (waits for a free one; NULL never), enters for each run of a program or each
- * batch, leaves, and releases. Pointers out of maps are valid between enter and leave only. */
+/* slot.c: cpu slots. A thread acquires a slot (waits for a free one; NULL never; a thread that holds one gets it again),
+ * enters for each run of a program or each batch, leaves, and releases. Pointers out of maps are valid between enter and leave only. */
 ab_engine *ab_engine_create(uint32_t cpus);
 void ab_engine_destroy(ab_engine *engine);
 uint32_t ab_engine_cpus(const ab_engine *engine);
@@ -136,5 +151,8 @@ ab_slot *ab_slot_acquire(ab_engine *engine);
 void ab_slot_release(ab_slot *slot);
 void ab_slot_enter(ab_slot *slot);
 void ab_slot_leave(ab_slot *slot);
+/* Waits until every run that was under way has ended or passed between two events (ab_slot_quiesce, reclaim.h); the caller must
+ * not be inside. */
+void ab_engine_synchronize(ab_engine *engine);
 
 #endif

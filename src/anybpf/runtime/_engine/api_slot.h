@@ -1,0 +1,13 @@
+/* api_slot.h: engines and cpu slots, as Python sees them. */
+#ifndef ANYBPF_API_SLOT_H
+#define ANYBPF_API_SLOT_H
+#include "engine.h"
+ab_engine *ab_engine_create(uint32_t cpus);
+void ab_engine_destroy(ab_engine *engine);
+uint32_t ab_engine_cpus(const ab_engine *engine);
+ab_slot *ab_slot_acquire(ab_engine *engine);
+void ab_slot_release(ab_slot *slot);
+void ab_slot_enter(ab_slot *slot);
+void ab_slot_leave(ab_slot *slot);
+void ab_engine_synchronize(ab_engine *engine);
+#endif

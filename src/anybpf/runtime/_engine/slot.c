@@ -1,0 +1,126 @@
+/* slot.c: an engine and its cpu slots. A slot has one owner thread at a time; a thread that acquires again gets the same slot. */
+#include "slot.h"
+#include <stdlib.h>
+#include "reclaim.h"
+
+#define MAX_CPUS 4096
+
+/* A slot and its reclamation state, padded so that neighbours share no cache line. */
+typedef struct seat {
+    ab_slot slot;
+    uint8_t between[AB_CACHE_LINE];
+    ab_reclaim reclaim;
+    uint8_t after[AB_CACHE_LINE];
+} seat;
+
+ab_slot *ab_engine_slot(const ab_engine *engine, uint32_t cpu) {
+    return &((seat *)engine->slots)[cpu].slot;
+}
+
+ab_engine *ab_engine_create(uint32_t cpus) {
+    ab_engine *engine;
+    if (cpus == 0 || cpus > MAX_CPUS) {
+        return NULL;
+    }
+    engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        return NULL;
+    }
+    engine->slots = calloc(cpus, sizeof(seat));
+    if (engine->slots == NULL) {
+        free(engine);
+        return NULL;
+    }
+    if (ab_mutex_init(&engine->mutex) < 0) {
+        free(engine->slots);
+        free(engine);
+        return NULL;
+    }
+    if (ab_condition_init(&engine->released) < 0) {
+        ab_mutex_deinit(&engine->mutex);
+        free(engine->slots);
+        free(engine);
+        return NULL;
+    }
+    engine->trace = ab_trace_create(AB_TRACE_CAPACITY);
+    if (engine->trace == NULL) {
+        ab_condition_deinit(&engine->released);
+        ab_mutex_deinit(&engine->mutex);
+        free(engine->slots);
+        free(engine);
+        return NULL;
+    }
+    engine->cpus = cpus;
+    atomic_init(&engine->epoch, AB_EPOCH_FIRST);
+    atomic_init(&engine->next_map, 1);
+    for (uint32_t cpu = 0; cpu < cpus; cpu++) {
+        seat *here = &((seat *)engine->slots)[cpu];
+        here->slot.engine = engine;
+        here->slot.cpu = cpu;
+        here->slot.reclaim = &here->reclaim;
+        here->reclaim.now = &engine->epoch;
+        atomic_init(&here->reclaim.epoch, 0);
+    }
+    return engine;
+}
+
+void ab_engine_destroy(ab_engine *engine) {
+    if (engine == NULL) {
+        return;
+    }
+    for (uint32_t cpu = 0; cpu < engine->cpus; cpu++) {
+        ab_reclaim_drain(ab_engine_slot(engine, cpu));
+    }
+    ab_trace_destroy(engine->trace);
+    ab_condition_deinit(&engine->released);
+    ab_mutex_deinit(&engine->mutex);
+    free(engine->slots);
+    free(engine);
+}
+
+uint32_t ab_engine_cpus(const ab_engine *engine) {
+    return engine->cpus;
+}
+
+ab_slot *ab_slot_acquire(ab_engine *engine) {
+    uintptr_t self = ab_thread_self();
+    ab_slot *taken = NULL;
+    ab_mutex_lock(&engine->mutex);
+    while (taken == NULL) {
+        for (uint32_t cpu = 0; cpu < engine->cpus; cpu++) {
+            ab_slot *slot = ab_engine_slot(engine, cpu);
+            if (slot->in_use != 0 && slot->owner == self) {
+                taken = slot;
+                break;
+            }
+            if (slot->in_use == 0 && taken == NULL) {
+                taken = slot;
+            }
+        }
+        if (taken == NULL) {
+            ab_condition_wait(&engine->released, &engine->mutex);
+        }
+    }
+    taken->in_use++;
+    taken->owner = self;
+    ab_mutex_unlock(&engine->mutex);
+    return taken;
+}
+
+void ab_slot_release(ab_slot *slot) {
+    ab_engine *engine = slot->engine;
+    ab_reclaim_collect(slot);
+    ab_mutex_lock(&engine->mutex);
+    if (--slot->in_use == 0) {
+        ab_condition_signal(&engine->released);
+    }
+    ab_mutex_unlock(&engine->mutex);
+}
+
+void ab_engine_synchronize(ab_engine *engine) {
+    uint64_t until = atomic_load_explicit(&engine->epoch, memory_order_seq_cst) + AB_EPOCH_GRACE;
+    while (atomic_load_explicit(&engine->epoch, memory_order_seq_cst) < until) {
+        ab_epoch_advance(engine);
+        ab_thread_yield();
+    }
+}
