@@ -32,11 +32,13 @@ __all__ = (
     "SIZE",
     "SIZE_OR_ZERO",
     "SOCKET",
+    "SOCKET_OR_NULL",
     "SOCKET_RELEASED",
     "SPIN_LOCK",
     "STRING",
     "TIMER",
     "VALUE",
+    "VALUE_OR_NULL",
     "VALUE_OUT",
     "helper",
     "map_of",
@@ -53,6 +55,7 @@ CTX = Arg(ArgKind.CONTEXT)
 MAP = Arg(ArgKind.MAP)
 KEY = Arg(ArgKind.MAP_KEY)
 VALUE = Arg(ArgKind.MAP_VALUE)
+VALUE_OR_NULL = Arg(ArgKind.MAP_VALUE_OR_NULL)
 VALUE_OUT = Arg(ArgKind.MAP_VALUE_OUT)
 MEM = Arg(ArgKind.MEMORY)
 MEM_OR_NULL = Arg(ArgKind.MEMORY_OR_NULL)
@@ -69,6 +72,7 @@ RECORD = Arg(ArgKind.RECORD)
 SPIN_LOCK = Arg(ArgKind.SPIN_LOCK)
 TIMER = Arg(ArgKind.TIMER)
 SOCKET = Arg(ArgKind.SOCKET)
+SOCKET_OR_NULL = Arg(ArgKind.SOCKET_OR_NULL)
 SOCKET_RELEASED = Arg(ArgKind.SOCKET_RELEASED)
 KERNEL = Arg(ArgKind.KERNEL)
 KERNEL_OR_NULL = Arg(ArgKind.KERNEL_OR_NULL)
@@ -108,7 +112,9 @@ def helper(
     returns: ReturnKind = ReturnKind.SCALAR,
     returns_range: tuple[int, int] | None = None,
     returns_size: int = 0,
+    structure: str = "",
     changes_packet: bool = False,
+    packet_access: bool = False,
     acquires: bool = False,
     gpl_only: bool = False,
     callback: Callback | None = None,
@@ -134,7 +140,9 @@ def helper(
         prototype=f"{result} ({found['parameters']})",
         returns_range=returns_range,
         returns_size=returns_size,
+        structure=structure,
         changes_packet=changes_packet,
+        packet_access=packet_access,
         acquires=acquires,
         gpl_only=gpl_only,
         callback=callback,

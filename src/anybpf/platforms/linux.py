@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from anybpf.platforms.declaration import table
+from anybpf.platforms.linux_contexts import STRUCTURES
 from anybpf.platforms.linux_helpers_core import CORE
 from anybpf.platforms.linux_helpers_network import NETWORK
+from anybpf.platforms.linux_helpers_socket import SOCKET_HELPERS
+from anybpf.platforms.linux_helpers_tracing import TRACING
 from anybpf.platforms.linux_program_types import PROGRAM_TYPES
 from anybpf.platforms.model import MapKind, Platform
 
@@ -15,7 +18,8 @@ __all__ = ("linux",)
 linux: Final = Platform(
     "linux",
     program_types=PROGRAM_TYPES,
-    helpers=table(CORE, NETWORK),
+    helpers=table(CORE, NETWORK, SOCKET_HELPERS, TRACING),
     # MapKind lists Linux's kinds in the order of their numbers (enum bpf_map_type), which begin at 1.
     map_types=dict(enumerate(MapKind, start=1)),
+    structures=STRUCTURES,
 )

@@ -66,7 +66,7 @@ NETWORK: Final[tuple[Helper, ...]] = (
     helper(28, "__s64 bpf_csum_diff(__be32 *from, __u32 from_size, __be32 *to, __u32 to_size, __wsum seed)",
            MEM_OR_NULL, SIZE_OR_ZERO, MEM_OR_NULL, SIZE_OR_ZERO, ANY),
     helper(40, "__s64 bpf_csum_update(struct __sk_buff *skb, __wsum csum)", CTX, ANY),
-    helper(100, "long bpf_csum_level(struct __sk_buff *skb, __u64 level)", CTX, ANY),
+    helper(135, "long bpf_csum_level(struct __sk_buff *skb, __u64 level)", CTX, ANY),
     helper(34, "__u32 bpf_get_hash_recalc(struct __sk_buff *skb)", CTX),
     helper(41, "void bpf_set_hash_invalid(struct __sk_buff *skb)", CTX),
     helper(48, "long bpf_set_hash(struct __sk_buff *skb, __u32 hash)", CTX, ANY),
@@ -91,7 +91,6 @@ NETWORK: Final[tuple[Helper, ...]] = (
     helper(151, "__u64 bpf_skb_cgroup_classid(struct __sk_buff *skb)", CTX),
     helper(97, "long bpf_skb_ecn_set_ce(struct __sk_buff *skb)", CTX),
     helper(192, "long bpf_skb_set_tstamp(struct __sk_buff *skb, __u64 tstamp, __u32 tstamp_type)", CTX, ANY, ANY),
-    helper(46, "__u64 bpf_get_socket_cookie(void *ctx)", CTX),
     helper(47, "__u32 bpf_get_socket_uid(struct __sk_buff *skb)", CTX),
     # Tunnels
     helper(20, "long bpf_skb_get_tunnel_key(struct __sk_buff *skb, struct bpf_tunnel_key *key, __u32 len, __u64 flags)",

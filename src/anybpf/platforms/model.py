@@ -74,7 +74,8 @@ class FieldKind(enum.Enum):
     PACKET = "packet"  # first byte of the event's data
     PACKET_END = "packet_end"  # one past the last byte
     PACKET_META = "packet_meta"  # first byte of the metadata before the data
-    SOCKET_OR_NULL = "socket_or_null"  # a pointer to a struct bpf_sock
+    SOCKET = "socket"  # a pointer to ContextField.structure
+    SOCKET_OR_NULL = "socket_or_null"
     FLOW_KEYS = "flow_keys"  # a pointer to a struct bpf_flow_keys (56 bytes)
     ARGUMENT = "argument"  # a traced function's argument: a pointer or a number, known from BTF only
 
@@ -85,11 +86,14 @@ class ContextField:
 
     :param offset: bytes from the start. :param size: bytes of the whole field (of an array, the whole array).
     :param element: access granule: natural width of one element (equals ``size`` except for arrays).
-    :param writable: programs may store to it.
+    :param writable: programs may store to it, whole elements at a time.
     :param narrow: loads narrower than ``element`` are allowed.
+    :param narrowest: bytes of the narrowest such load.
+    :param narrow_extent: such loads begin in the first so many bytes of an element only; 0: anywhere in it.
+    :param narrow_writable: stores may be narrow too.
     :param wide: 8-byte aligned loads (and stores where writable) over two 4-byte elements are allowed.
     :param attach_types: the field exists for these attach types only; empty: for all.
-    :param writable_attach_types: programs may store to it under these attach types only; empty: wherever ``writable``.
+    :param structure: name in Platform.structures of what a pointer field points to.
     """
 
     name: str
@@ -100,29 +104,43 @@ class ContextField:
     writable: bool = False
     element: int = 0
     narrow: bool = True
+    narrowest: int = 1
+    narrow_extent: int = 0
+    narrow_writable: bool = False
     wide: bool = False
     attach_types: frozenset[str] = frozenset()
-    writable_attach_types: frozenset[str] = frozenset()
+    structure: str = ""
 
     def __post_init__(self) -> None:
         if not self.element:
             object.__setattr__(self, "element", self.size)
 
+    def allows(self, offset: int, width: int, *, write: bool = False) -> bool:
+        """Whether ``width`` bytes at ``offset`` of the context, all inside this field, may be loaded (or stored)."""
+        if not (self.writable if write else self.readable):
+            return False
+        if width == self.element:
+            return (offset - self.offset) % width == 0
+        if width == 2 * self.element:
+            return self.wide and width == 8
+        if width > self.element or not (self.narrow_writable if write else self.narrow):
+            return False
+        start = (offset - self.offset) % self.element
+        return width >= self.narrowest and start < (self.narrow_extent or self.element)
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The structure that a program's first argument points to.
+    """The structure that a program's first argument points to; also any other structure that programs may look into.
 
     :param name: the C struct's (or typedef's) BTF name, such as ``xdp_md``; "" when the argument is no structure.
-    :param size: bytes. :param fields: ascending by offset; what no field covers may not be accessed,
-        except where ``opaque`` is true: then aligned 1–8 byte reads inside ``size`` are numbers (tracepoints, pt_regs).
+    :param size: bytes. :param fields: ascending by offset; what no field covers may not be accessed.
     :param memory: the argument is no structure but plain memory, readable and writable, whose length in bytes is in r2.
     """
 
     name: str
     size: int
     fields: tuple[ContextField, ...] = ()
-    opaque: bool = False
     memory: bool = False
 
     def field_at(self, offset: int, width: int) -> ContextField | None:
@@ -132,16 +150,20 @@ class Context:
                 return candidate
         return None
 
+    def access(self, offset: int, width: int, *, write: bool = False) -> ContextField | None:
+        """Return the field that a load (or store) of ``width`` bytes at ``offset`` reaches; None: it is not allowed.
+
+        Accesses must be aligned to their width.
+        """
+        found = self.field_at(offset, width)
+        if found is None or offset % width or not found.allows(offset, width, write=write):
+            return None
+        return found
+
     def for_attach_type(self, attach_type: str) -> Context:
         """Return the context as programs of ``attach_type`` see it."""
-        return replace(
-            self,
-            fields=tuple(
-                replace(f, writable=f.writable and attach_type in (f.writable_attach_types or (attach_type,)))
-                for f in self.fields
-                if not f.attach_types or attach_type in f.attach_types
-            ),
-        )
+        fields = (f for f in self.fields if not f.attach_types or attach_type in f.attach_types)
+        return replace(self, fields=tuple(fields))
 
     def field_named(self, name: str) -> ContextField:
         """Return the field called ``name``; KeyError when there is none."""
@@ -160,6 +182,7 @@ class ArgKind(enum.Enum):
     MAP = "map"  # a map reference; Arg.maps restricts the kinds
     MAP_KEY = "map_key"  # key_size readable bytes of the map argument before it
     MAP_VALUE = "map_value"  # value_size readable bytes of the map argument before it
+    MAP_VALUE_OR_NULL = "map_value_or_null"
     MAP_VALUE_OUT = "map_value_out"  # value_size writable bytes, may be uninitialised
     MEMORY = "memory"  # readable bytes; their count is the next argument, or Arg.size
     MEMORY_OR_NULL = "memory_or_null"
@@ -176,6 +199,7 @@ class ArgKind(enum.Enum):
     SPIN_LOCK = "spin_lock"  # a struct bpf_spin_lock in a map value
     TIMER = "timer"  # a struct bpf_timer in a map value
     SOCKET = "socket"  # a socket pointer, not NULL
+    SOCKET_OR_NULL = "socket_or_null"
     SOCKET_RELEASED = "socket_released"  # a socket pointer acquired before, released by this call
     KERNEL = "kernel"  # a pointer to a kernel structure, known from BTF
     KERNEL_OR_NULL = "kernel_or_null"
@@ -227,6 +251,8 @@ class Helper:
     :param id: the number in the call instruction. :param name: with its ``bpf_`` prefix.
     :param prototype: the C declaration that the headers give, for instance ``"long (struct xdp_md *ctx, int delta)"``.
     :param returns_range: known bounds of a scalar return, inclusive, or None.
+    :param structure: name in Platform.structures of what a returned socket pointer points to.
+    :param packet_access: its memory, key and value arguments may lie in the packet.
     :param changes_packet: packet pointers taken before the call are invalid after it.
     :param acquires: the returned pointer must be released (socket lookups, ring-buffer reservations).
     :param gpl_only: callable only from programs with a GPL-compatible licence (Linux).
@@ -240,6 +266,8 @@ class Helper:
     prototype: str = ""
     returns_range: tuple[int, int] | None = None
     returns_size: int = 0
+    structure: str = ""
+    packet_access: bool = False
     changes_packet: bool = False
     acquires: bool = False
     gpl_only: bool = False
@@ -287,6 +315,7 @@ class ProgramType:
     """A kind of program.
 
     :param number: the platform's enum value. :param helpers: names of the helpers it may call.
+    :param sleepable_helpers: what programs in sections that may sleep may call besides.
     :param returns: inclusive bounds that r0 must have at exit, or None when any number will do.
     :param actions: names of return values, for tables and reports.
     :param packet: whether the context's data is a packet that grows, shrinks and is written ("direct packet access").
@@ -302,6 +331,7 @@ class ProgramType:
     context: Context
     sections: tuple[Section, ...] = ()
     helpers: frozenset[str] = field(default=frozenset(), repr=False)
+    sleepable_helpers: frozenset[str] = field(default=frozenset(), repr=False)
     returns: tuple[int, int] | None = None
     actions: Mapping[int, str] = field(default_factory=dict, hash=False)
     attach_types: Mapping[str, int] = field(default_factory=dict, hash=False)
@@ -311,9 +341,14 @@ class ProgramType:
     attach_type: str = ""
     attach_rules: Mapping[str, AttachRule] = field(default_factory=dict, hash=False, repr=False)
 
+    def for_section(self, section: Section) -> ProgramType:
+        """Return this type narrowed to what programs in ``section`` may do."""
+        narrowed = self.for_attach_type(section.attach_type)
+        return replace(narrowed, helpers=narrowed.helpers | self.sleepable_helpers) if section.sleepable else narrowed
+
     def for_attach_type(self, attach_type: str) -> ProgramType:
         """Return this type narrowed to ``attach_type``: its fields, helpers, return range; PlatformError if unknown."""
-        if not attach_type:
+        if attach_type == self.attach_type:
             return self
         if attach_type not in self.attach_types:
             known = ", ".join(self.attach_types) or "none"
@@ -334,6 +369,7 @@ class Platform:
 
     :param map_types: map-type number in object files → kind.
     :param program_types: in order of preference when sections compete (the longest match wins first).
+    :param structures: structures other than contexts that helpers and fields give pointers to, by name.
     :param default_type: name of the program type that any section means which names no other, or "".
     """
 
@@ -341,6 +377,7 @@ class Platform:
     program_types: tuple[ProgramType, ...]
     helpers: Mapping[int, Helper] = field(hash=False, repr=False)
     map_types: Mapping[int, MapKind] = field(hash=False, repr=False)
+    structures: Mapping[str, Context] = field(default_factory=dict, hash=False, repr=False)
     default_type: str = ""
 
     def find_helper(self, number: int, program_type: ProgramType) -> Helper | None:

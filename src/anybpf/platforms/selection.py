@@ -63,7 +63,7 @@ def _by_section(platform: Platform, section: str) -> ProgramType | None:
     if not candidates:
         return None
     best, program_type = max(candidates, key=lambda pair: len(pair[0].name))
-    return program_type.for_attach_type(best.attach_type)
+    return program_type.for_section(best)
 
 
 def _by_context(platform: Platform, context_type: str) -> ProgramType | None:
