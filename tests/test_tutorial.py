@@ -62,7 +62,13 @@ def test_every_command_of_the_tutorial_prints_what_it_says(tmp_path: Path) -> No
             program, *arguments = shlex.split(step.command)
             launch = {"anybpf": [sys.executable, "-m", "anybpf"], "python": [sys.executable]}[program]
             done = subprocess.run(
-                [*launch, *arguments], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False
+                [*launch, *arguments],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                timeout=120,
+                check=False,
             )
             printed = done.stdout + done.stderr
             assert done.returncode == step.status, f"{step.command}\n{printed}"

@@ -1,8 +1,8 @@
 """Build anybpf for Windows and try it on a real Windows CPython 3.11 under wine, from Linux.
 
 ``python tests/windows/lab.py wheel`` leaves ``dist/anybpf-…-cp311-cp311-win_amd64.whl``;
-``python tests/windows/lab.py test`` installs that wheel there with pip, runs every test that is not about a Linux facility,
-runs ``anybpf demo`` and compares what it counted with the same command on this machine.
+``python tests/windows/lab.py test`` installs that wheel there with pip, runs every test that is not about a Linux
+facility, runs ``anybpf demo`` and compares what it counted with the same command on this machine.
 
 Needs the Windows lab (``../shared/winlab``), which lays out the Windows Python, wine and mingw.
 """
@@ -25,7 +25,7 @@ LAB = ROOT / ".winlab"
 STAGE = ROOT / "build" / "windows"
 COMPILER = "x86_64-w64-mingw32-gcc"
 TAG = "cp311-cp311-win_amd64"
-# What the wheel needs there: its own dependencies, plus what the tests use. colorama is what click and pytest want on Windows only.
+# What the tests need there besides the package's dependencies; colorama is what click and pytest want on Windows only.
 TEST_TOOLS = ("pip", "colorama", "pytest", "pytest-timeout", "hypothesis", "scapy", "ziglang", "setuptools")
 
 
@@ -33,7 +33,8 @@ def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[
     """Run a command from the project's root; stop here with its output when it fails."""
     done = subprocess.run([str(part) for part in command], cwd=ROOT, text=True, check=False, **options)
     if done.returncode:
-        sys.exit(f"failed ({done.returncode}): {' '.join(str(part) for part in command)}\n{done.stdout or ''}{done.stderr or ''}")
+        shown = " ".join(str(part) for part in command)
+        sys.exit(f"failed ({done.returncode}): {shown}\n{done.stdout or ''}{done.stderr or ''}")
     return done
 
 
@@ -53,7 +54,17 @@ def lay_out() -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     site = LAB / "py" / "Lib" / "site-packages"
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target", site)
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--upgrade",
+        "--target",
+        site,
+    )
     pip += ("--platform", "win_amd64", "--python-version", "3.11", "--only-binary=:all:")
     run(*pip, *dependencies(), *TEST_TOOLS, stderr=subprocess.DEVNULL)
     stamp.write_text(wanted)
@@ -71,15 +82,46 @@ def build_wheel() -> Path:
     """Cross-build the engine with mingw, put it beside the Python files, and pack a wheel."""
     shutil.rmtree(STAGE, ignore_errors=True)
     tree = STAGE / "tree"
-    run(sys.executable, "setup.py", "-q", "build_py", "--build-lib", tree, "dist_info", "-o", tree, stdout=subprocess.DEVNULL)
+    run(
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build_py",
+        "--build-lib",
+        tree,
+        "dist_info",
+        "-o",
+        tree,
+        stdout=subprocess.DEVNULL,
+    )
     generated = STAGE / "_engine.c"
-    run(sys.executable, "-m", "anybpf.runtime.build_engine", generated, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
+    run(
+        sys.executable,
+        "-m",
+        "anybpf.runtime.build_engine",
+        generated,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
     sources = sorted((ROOT / "src/anybpf/runtime/_engine").glob("*.c"))
     engine = tree / "anybpf/runtime/_engine.cp311-win_amd64.pyd"
     include = ("-I", LAB / "py/include", "-I", ROOT / "src/anybpf/runtime/_engine")
     # The generated glue casts function pointers freely; our own files are held to the full set of warnings.
-    objects = [compile_object(generated, include, ()), *(compile_object(s, include, ("-Wall", "-Wextra", "-Werror")) for s in sources)]
-    run(COMPILER, "-shared", "-static-libgcc", "-o", engine, *objects, LAB / "py/python311.dll", "-lbcrypt", "-ladvapi32", "-lpsapi")
+    objects = [
+        compile_object(generated, include, ()),
+        *(compile_object(s, include, ("-Wall", "-Wextra", "-Werror")) for s in sources),
+    ]
+    run(
+        COMPILER,
+        "-shared",
+        "-static-libgcc",
+        "-o",
+        engine,
+        *objects,
+        LAB / "py/python311.dll",
+        "-lbcrypt",
+        "-ladvapi32",
+        "-lpsapi",
+    )
     return pack(tree)
 
 
@@ -122,7 +164,9 @@ def compare_demo() -> None:
 def without_times(value: object) -> object:
     """``value`` without the keys that hold times, modes of paths, and other facts of one run."""
     if isinstance(value, dict):
-        return {key: without_times(item) for key, item in value.items() if not key.startswith(("time", "ns_", "object"))}
+        return {
+            key: without_times(item) for key, item in value.items() if not key.startswith(("time", "ns_", "object"))
+        }
     return [without_times(item) for item in value] if isinstance(value, list) else value
 
 

@@ -14,9 +14,17 @@ from anybpf.compile import compile_source
 @click.command("compile")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Object file to write. Default: SOURCE with .o")
-@click.option("--platform", "platform_name", type=click.Choice(["linux", "windows"]), default="linux", show_default=True,
-              help="Whose headers to compile against.")  # fmt: skip
-@click.option("-I", "include_dirs", multiple=True, type=click.Path(path_type=Path), help="Directory to search for headers.")
+@click.option(
+    "--platform",
+    "platform_name",
+    type=click.Choice(["linux", "windows"]),
+    default="linux",
+    show_default=True,
+    help="Whose headers to compile against.",
+)
+@click.option(
+    "-I", "include_dirs", multiple=True, type=click.Path(path_type=Path), help="Directory to search for headers."
+)
 @click.option("-D", "defines", multiple=True, metavar="NAME[=VALUE]", help="Macro to define.")
 @json_option
 def command(
@@ -27,7 +35,7 @@ def command(
     defines: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Compile SOURCE with clang (the system's, or the one of the `clang` extra) to a BPF object with debug information."""
+    """Compile SOURCE with clang (the system's, or the `clang` extra's) to a BPF object with debug information."""
     output = output or source.with_suffix(".o")
     data = compile_source(source, platform=platform_name, include_dirs=include_dirs, defines=defines)
     output.write_bytes(data)

@@ -38,7 +38,11 @@ def command(object_path: Path, platform_name: str | None, type_name: str | None,
             columns = [column for column in rows[0] if any(row[column] not in (None, "", False) for row in rows)]
             numbers = [column for column in columns if all(type(row[column]) in (int, type(None)) for row in rows)]
             cells = ([_cell(row[column]) for column in columns] for row in rows)
-            out.print(table(title, [c.replace("_", " ") for c in columns], cells, numbers=[c.replace("_", " ") for c in numbers]))
+            out.print(
+                table(
+                    title, [c.replace("_", " ") for c in columns], cells, numbers=[c.replace("_", " ") for c in numbers]
+                )
+            )
             out.print()
 
 

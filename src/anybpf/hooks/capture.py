@@ -24,7 +24,7 @@ _NANOSECOND_MAGIC = 0xA1B23C4D
 class Chunk:
     """Some consecutive packets.
 
-    :param data: the packets' bytes, one behind the other. :param offsets: where each begins. :param lengths: bytes of each.
+    :param data: the packets' bytes, one behind the other. :param offsets: where each begins. :param lengths: bytes.
     :param times: nanoseconds since 1970 of each. :param position: bytes of the file read so far, for progress.
     """
 
