@@ -10,6 +10,7 @@
 #define AB_F_RDONLY_PROG 0x80u /* map flag: programs may not write values (Linux's BPF_F_RDONLY_PROG) */
 #define NEAR 65536u            /* a fault further than this from all memory is near nothing */
 
+#define AB_CHECKED
 #include "interpreter_loop.h"
 
 ab_checked *ab_checked_create(ab_slot *slot) {
