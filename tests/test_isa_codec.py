@@ -226,6 +226,7 @@ def test_indirect_calls_are_taken_on_request_only():
         ((Instruction(0x07, imm=1 << 31),), 0),
         ((Instruction(0x05, offset=1 << 15),), 0),
         ((Instruction(256),), 0),
+        ((Instruction(0x07, next_imm=1),), 0),
         ((Instruction(op.OP_LDDW, next_imm=1 << 31), None), 0),
     ],
 )

@@ -140,7 +140,7 @@ def _pack(instruction: Instruction, slot: int | None = None) -> bytes:
     """Return the bytes of ``instruction``: one slot, or two for ``lddw``."""
     dst, src = instruction.dst, instruction.src
     try:
-        if (dst | src) & ~0xF:
+        if (dst | src) & ~0xF or (instruction.next_imm and not instruction.is_wide):
             raise struct.error
         code = _SLOT.pack(instruction.opcode, src << 4 | dst, instruction.offset, instruction.imm)
         return code + _SLOT.pack(0, 0, 0, instruction.next_imm) if instruction.is_wide else code
@@ -148,7 +148,7 @@ def _pack(instruction: Instruction, slot: int | None = None) -> bytes:
         raise InstructionError(f"a field does not fit its bits in {instruction}", slot) from None
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def _decode_slot(word: int) -> Instruction:
     """Decode one slot on its own. Programs repeat themselves, so most slots are found in the cache."""
     form = _form_of_slot(word)

@@ -62,8 +62,8 @@ class Form:
 
     @property
     def operands(self) -> tuple[str, ...]:
-        """The placeholders of the syntax, in the order of the text."""
-        return placeholders(self.syntax)
+        """The placeholders of the syntax, in the order of the text, repetitions included."""
+        return tuple(_PLACEHOLDER.findall(self.syntax))
 
     @property
     def fields(self) -> frozenset[str]:
@@ -74,11 +74,6 @@ class Form:
     def target(self) -> str:
         """The field that names another slot of the text, see :func:`anybpf.isa.jump_target`: "offset", "imm" or ""."""
         return next((OPERAND_FIELDS[operand][0] for operand in self.operands if operand.startswith("jump")), "")
-
-
-def placeholders(syntax: str) -> tuple[str, ...]:
-    """Return the names of the placeholders in ``syntax``, in order, repetitions included."""
-    return tuple(_PLACEHOLDER.findall(syntax))
 
 
 _BINARY = {
@@ -186,7 +181,7 @@ def _memory() -> Iterator[Form]:
             also=(f"{at_dst} = {{wsrc}}",) if narrow else (),
         )
         yield Form(op.CLASS_ST | op.MODE_MEM | size, f"{at_dst} = {'{imm32}' if narrow else '{imm}'}")
-        if narrow:  # the classic packet loads (RFC 9669 §5.4)
+        if narrow:  # the classic packet loads (RFC 9669 §5.5)
             yield Form(op.CLASS_LD | op.MODE_ABS | size, f"{{r0}} = *(u{bits} *)skb[{{imm}}]")
             indirect = f"{{r0}} = *(u{bits} *)skb[{{src}}"
             yield Form(op.CLASS_LD | op.MODE_IND | size, f"{indirect}{{displacement}}]", also=(f"{indirect}]",))
