@@ -80,7 +80,7 @@ class CoreRelocation:
 
 @dataclass(frozen=True, slots=True)
 class ExternSpec:
-    """A function or variable that the object names and does not define: an extern of ``.ksyms``, or a plain undefined symbol.
+    """A function or variable that the object names and does not define: an extern of ``.ksyms``, or undefined outright.
 
     Whoever runs the program must supply it. Old objects call helpers by name (``bpf_map_lookup_elem``) in this way.
 
@@ -119,7 +119,8 @@ class MapSpec:
     :param key_type: BTF id of the key's type, 0 when unknown; :param value_type: the same of the value.
     :param inner: for maps of maps, the declared inner map.
     :param values: initial members of prog arrays and maps of maps: (index or key, name of the program or map).
-    :param contents: initial bytes of a data section's single value, zero from their end to ``value_size``; None for ordinary maps.
+    :param contents: initial bytes of a data section's single value, zero from their end to ``value_size``; None for
+        ordinary maps.
     :param is_data: a global-data map (one array element that holds a whole section).
     :param read_only: programs may not write it (``.rodata``, ``.kconfig``).
     :param section: the section that declares it.
