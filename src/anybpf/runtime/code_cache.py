@@ -38,7 +38,7 @@ def key(*parts: str) -> str:
 
 
 def default_directory() -> Path | None:
-    """Return this user's directory, where it need not exist yet; None when the environment says ``off`` or has no home."""
+    """Return this user's directory, which need not exist yet; None when the environment says ``off`` or has no home."""
     chosen = os.environ.get(VARIABLE)
     if chosen is not None and chosen.lower() in ("off", "0", ""):
         return None

@@ -136,7 +136,7 @@ def compile_program(lowered: LoweredProgram, bindings: Bindings, cache: CodeCach
     ir = translate_program(lowered, bindings)
     pipeline = pipeline_for(len(lowered.text))
     if cache is not None:
-        name = code_cache.key(ir, str(host()), str(pipeline))
+        name = code_cache.key(ir, str(host()), pipeline.name)
         stored = cache.get(name)
         if stored is not None:
             try:

@@ -8,34 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Self
 
 from anybpf.errors import LoadError
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """How much work LLVM puts into a program.
+class Pipeline(Enum):
+    """How much work LLVM puts into a program."""
 
-    :param passes: 0 to 3, the level of LLVM's own pass pipeline.
-    :param vectorize: whether loops and straight-line code may become vector code.
-    :param codegen: 0 to 3, the level of instruction selection and register allocation.
-    """
-
-    passes: int
-    vectorize: bool
-    codegen: int
-
-    def __str__(self) -> str:
-        return f"O{self.passes}{'v' if self.vectorize else ''} codegen {self.codegen}"
+    FULL = "all of LLVM's -O2: inlining, loop and vector optimisations"
+    BRIEF = "the passes of -O1 within each function; for large programs, where all of -O2 takes more than twice as long"
 
 
-def pipeline_for(instructions: int) -> Pipeline:
-    """Choose by the size of the program: large ones would keep LLVM busy for seconds."""
-    if instructions <= 1500:
-        return Pipeline(passes=2, vectorize=True, codegen=2)
-    return Pipeline(passes=1, vectorize=False, codegen=1)
+#: Slots of program text up to which FULL stays well below 300 ms on the machines measured (benchmarks/run.py).
+FULL_LIMIT = 2000
+
+
+def pipeline_for(slots: int) -> Pipeline:
+    """Choose the pipeline for a program text of ``slots`` slots."""
+    return Pipeline.FULL if slots <= FULL_LIMIT else Pipeline.BRIEF
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +62,7 @@ def host() -> Host:
     llvm = _llvm()
     import llvmlite
 
-    machine = _machine(2)
+    machine = _machine()
     version = f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
     return Host(machine.triple, *_cpu(), str(machine.target_data), version)
 
@@ -80,12 +73,12 @@ def _cpu() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
-@lru_cache(maxsize=4)
-def _machine(codegen: int) -> Any:
+@lru_cache(maxsize=1)
+def _machine() -> Any:
     llvm = _llvm()
     cpu, features = _cpu()
     target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(cpu=cpu, features=features, opt=codegen, jit=True)
+    return target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
 
 
 def compile_object(ir: str, pipeline: Pipeline) -> bytes:
@@ -93,24 +86,33 @@ def compile_object(ir: str, pipeline: Pipeline) -> bytes:
 
     :raises LoadError: when LLVM refuses the text.
     """
-    llvm, machine, here = _llvm(), _machine(pipeline.codegen), host()
+    llvm, machine, here = _llvm(), _machine(), host()
     context = llvm.create_context()
     text = f'target triple = "{here.triple}"\ntarget datalayout = "{here.layout}"\n{ir}'
     try:
         with llvm.parse_assembly(text, context) as module:
-            options = llvm.create_pipeline_tuning_options(pipeline.passes)
-            options.loop_vectorization = options.slp_vectorization = pipeline.vectorize
-            with (
-                options,
-                llvm.create_pass_builder(machine, options) as builder,
-                builder.getModulePassManager() as manager,
-            ):
-                manager.run(module, builder)
+            _optimise(module, machine, pipeline)
             return bytes(machine.emit_object(module))
     except RuntimeError as error:
         raise LoadError(f"LLVM refused the translated program: {error}") from error
     finally:
         context.close()
+
+
+def _optimise(module: Any, machine: Any, pipeline: Pipeline) -> None:
+    llvm = _llvm()
+    full = pipeline is Pipeline.FULL
+    options = llvm.create_pipeline_tuning_options(2 if full else 1)
+    options.loop_vectorization = options.slp_vectorization = full
+    with options, llvm.create_pass_builder(machine, options) as builder:
+        if full:
+            with builder.getModulePassManager() as passes:
+                passes.run(module, builder)
+        else:
+            with builder.getFunctionPassManager() as passes:
+                for function in module.functions:
+                    if not function.is_declaration:
+                        passes.run(function, builder)
 
 
 class LinkedCode:
@@ -124,7 +126,7 @@ class LinkedCode:
     def __init__(self, code: bytes, imports: Mapping[str, int], exports: tuple[str, ...]) -> None:
         llvm = _llvm()
         self._library: Any = None
-        self._linker = llvm.create_lljit_compiler(_machine(2), suppress_errors=True)
+        self._linker = llvm.create_lljit_compiler(_machine(), suppress_errors=True)
         try:
             builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
             for name, address in imports.items():
