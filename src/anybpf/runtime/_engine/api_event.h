@@ -12,6 +12,9 @@ enum ab_event_kind {
     AB_EVENT_XDP_WINDOWS  /* context is eBPF for Windows' xdp_md_t */
 };
 
+/* In the flags of a redirect decision, beside Linux's BPF_F_*: by bpf_redirect_peer, by bpf_redirect_neigh. */
+enum ab_redirect_flag { AB_REDIRECT_PEER = 0x10000, AB_REDIRECT_NEIGH = 0x20000 };
+
 enum ab_event_field { AB_FIELD_DATA, AB_FIELD_DATA_END, AB_FIELD_DATA_META };
 
 /* Byte offsets in struct __sk_buff (include/uapi/linux/bpf.h) of what helpers read or keep right. */
@@ -28,11 +31,12 @@ enum ab_skb_field {
     AB_SKB_INGRESS_IFINDEX = 36,
     AB_SKB_IFINDEX = 40,
     AB_SKB_HASH = 68,
-    AB_SKB_GSO_SEGS = 164,
     AB_SKB_TSTAMP = 152,
     AB_SKB_WIRE_LEN = 160,
+    AB_SKB_GSO_SEGS = 164,
     AB_SKB_GSO_SIZE = 176,
-    AB_SKB_TSTAMP_TYPE = 180
+    AB_SKB_TSTAMP_TYPE = 180,
+    AB_SKB_SIZE = 192
 };
 
 ab_event *ab_event_create(uint32_t kind, uint32_t context_size, uint32_t capacity);

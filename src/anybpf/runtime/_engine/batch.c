@@ -22,6 +22,7 @@ static ab_slot *begin(const ab_program *program, uint32_t mode, uint32_t *outer_
         slot->tier = checked;
     }
     slot->mode = mode;
+    slot->stack_base = (const uint8_t *)outer_mode;
     ab_slot_enter(slot);
     return slot;
 }

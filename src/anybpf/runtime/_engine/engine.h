@@ -86,6 +86,7 @@ struct ab_slot {
     uint32_t in_use;            /* how often its owner has acquired it; 0: free */
     uint32_t mode;              /* AB_MODE_* (api_program.h): which tier runs programs on this slot */
     uintptr_t owner;            /* the thread that holds it */
+    const uint8_t *stack_base;  /* programs' stacks lie below, on the thread's own stack (memory.h) */
 };
 
 /* Map kinds, in the order of anybpf.platforms.MapKind. */
@@ -123,6 +124,8 @@ typedef struct ab_map_ops {
     void (*destroy)(ab_map *map);
     int (*iterate)(ab_map *map, ab_map_cursor *cursor, ab_slot *slot);  /* 1: an entry was reached; 0: there are no more */
     int64_t (*count)(ab_map *map, ab_slot *slot);  /* entries there are now */
+    /* Bytes from `address` to the end of the entry's memory that holds it, 0 when this map's memory does not. */
+    uint64_t (*owned)(ab_map *map, uint64_t address);
 } ab_map_ops;
 
 /* The head of every map; each kind's own struct begins with it. */

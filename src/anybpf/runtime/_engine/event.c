@@ -15,6 +15,7 @@
 
 ab_event *ab_event_create(uint32_t kind, uint32_t context_size, uint32_t capacity) {
     if (capacity > AB_EVENT_MAX_LENGTH || context_size > AB_EVENT_MAX_LENGTH) return NULL;
+    if (kind == AB_EVENT_SKB && context_size < AB_SKB_SIZE) return NULL;
     if (capacity < AB_EVENT_MIN_CAPACITY) capacity = AB_EVENT_MIN_CAPACITY;
     size_t size = (size_t)AB_EVENT_HEADROOM + capacity + AB_EVENT_TAILROOM;
     ab_event *event = calloc(1, sizeof(ab_event) + context_size);
@@ -52,10 +53,8 @@ void ab_context_set_u32(ab_event *event, uint32_t offset, uint32_t value) {
     memcpy((uint8_t *)(event + 1) + offset, &value, sizeof value);
 }
 
-static int is_skb(const ab_event *event) { return event->kind == AB_EVENT_SKB && event->context_size > AB_SKB_HASH; }
-
 void ab_event_length_changed(ab_event *event) {
-    if (is_skb(event)) ab_context_set_u32(event, AB_SKB_LEN, (uint32_t)(event->data_end - event->data));
+    if (event->kind == AB_EVENT_SKB) ab_context_set_u32(event, AB_SKB_LEN, (uint32_t)(event->data_end - event->data));
 }
 
 /* __sk_buff.protocol, a big-endian number, from the Ethernet header (eth_type_trans). */
@@ -134,7 +133,7 @@ int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const
         memcpy(event + 1, context, event->context_size);
     else
         memset(event + 1, 0, event->context_size);
-    if (is_skb(event)) load_skb(event, packet, length);
+    if (event->kind == AB_EVENT_SKB) load_skb(event, packet, length);
     return 0;
 }
 
@@ -148,31 +147,12 @@ int ab_event_set_metadata(ab_event *event, uint32_t size) {
     return 0;
 }
 
-/* After the run: the packet from its link-layer header on, which is zeros as in Linux's test run. */
+/* After the run: the packet from its link-layer header on. */
 void ab_event_show_link_layer(ab_event *event) {
-    if (!(event->flags & AB_EVENT_F_NETWORK_LAYER) || ab_event_reserve(event, AB_ETH_HLEN, 0) != 0) return;
+    if (!(event->flags & AB_EVENT_F_NETWORK_LAYER) || event->network_header - event->mac_header != AB_ETH_HLEN) return;
+    if (ab_event_reserve(event, AB_ETH_HLEN, 0) != 0) return;
     event->data -= AB_ETH_HLEN;
     event->data_meta = event->data;
-    memset(event->data, 0, AB_ETH_HLEN);
-}
-
-/* After the run: moves a VLAN tag that the context holds into the frame, as a network card does when it sends. */
-int ab_event_insert_vlan(ab_event *event) {
-    if (!is_skb(event) || ab_context_u32(event, AB_SKB_VLAN_PRESENT) == 0) return 0;
-    if (event->data_end - event->data < (ptrdiff_t)AB_ETH_HLEN) return -AB_EINVAL;
-    int error = ab_event_reserve(event, 4, 0);
-    if (error) return error;
-    memmove(event->data - 4, event->data, 12);
-    event->data -= 4;
-    event->data_meta = event->data;
-    uint16_t protocol = (uint16_t)ab_context_u32(event, AB_SKB_VLAN_PROTO);
-    uint32_t tci = ab_context_u32(event, AB_SKB_VLAN_TCI);
-    memcpy(event->data + 12, &protocol, sizeof protocol);
-    event->data[14] = (uint8_t)(tci >> 8);
-    event->data[15] = (uint8_t)tci;
-    ab_context_set_u32(event, AB_SKB_VLAN_PRESENT, 0);
-    ab_event_length_changed(event);
-    return 0;
 }
 
 /* Where a field of the header stands, counted from the context (so negative): what lowering puts into the program. */

@@ -23,6 +23,7 @@
     H("bpf_spin_unlock", spin_unlock) \
     /* callbacks */ \
     H("bpf_loop", loop) \
+    H("bpf_for_each_map_elem", for_each_map_elem) \
     /* time and the system */ \
     H("bpf_ktime_get_ns", ktime_get_ns) \
     H("bpf_ktime_get_boot_ns", ktime_get_boot_ns) \
@@ -40,7 +41,81 @@
     H("bpf_get_current_process_start_key", get_current_process_start_key) \
     H("bpf_get_current_thread_create_time", get_current_thread_create_time) \
     H("bpf_get_current_logon_id", get_current_logon_id) \
-    H("bpf_is_current_admin", is_current_admin)
+    H("bpf_is_current_admin", is_current_admin) \
+    /* text */ \
+    H("bpf_trace_printk", trace_printk) \
+    H("bpf_trace_vprintk", trace_vprintk) \
+    H("bpf_trace_printk2", trace_printk2) \
+    H("bpf_trace_printk3", trace_printk3) \
+    H("bpf_trace_printk4", trace_printk4) \
+    H("bpf_trace_printk5", trace_printk5) \
+    H("bpf_snprintf", snprintf) \
+    H("bpf_strtol", strtol) \
+    H("bpf_strtoul", strtoul) \
+    H("bpf_strncmp", strncmp) \
+    /* memory */ \
+    H("bpf_probe_read", probe_read) \
+    H("bpf_probe_read_kernel", probe_read) \
+    H("bpf_probe_read_user", probe_read) \
+    H("bpf_copy_from_user", probe_read) \
+    H("bpf_probe_read_str", probe_read_str) \
+    H("bpf_probe_read_kernel_str", probe_read_str) \
+    H("bpf_probe_read_user_str", probe_read_str) \
+    H("bpf_memcpy_s", memmove_s) \
+    H("bpf_memmove_s", memmove_s) \
+    H("bpf_memcmp_s", memcmp_s) \
+    H("bpf_memset", memset) \
+    H("bpf_strnlen_s", strnlen_s) \
+    H("bpf_strncpy_s", strncpy_s) \
+    H("bpf_strncat_s", strncat_s) \
+    /* packets: XDP */ \
+    H("bpf_xdp_adjust_head", xdp_adjust_head) \
+    H("bpf_xdp_adjust_tail", xdp_adjust_tail) \
+    H("bpf_xdp_adjust_meta", xdp_adjust_meta) \
+    H("bpf_xdp_get_buff_len", xdp_get_buff_len) \
+    H("bpf_xdp_load_bytes", xdp_load_bytes) \
+    H("bpf_xdp_store_bytes", xdp_store_bytes) \
+    /* packets: __sk_buff */ \
+    H("bpf_skb_load_bytes", skb_load_bytes) \
+    H("bpf_skb_load_bytes_relative", skb_load_bytes_relative) \
+    H("bpf_skb_store_bytes", skb_store_bytes) \
+    H("bpf_skb_pull_data", skb_pull_data) \
+    H("bpf_skb_change_head", skb_change_head) \
+    H("bpf_skb_change_tail", skb_change_tail) \
+    H("bpf_skb_change_proto", skb_change_proto) \
+    H("bpf_skb_change_type", skb_change_type) \
+    H("bpf_skb_vlan_push", skb_vlan_push) \
+    H("bpf_skb_vlan_pop", skb_vlan_pop) \
+    H("bpf_get_hash_recalc", get_hash_recalc) \
+    H("bpf_set_hash_invalid", set_hash_invalid) \
+    H("bpf_set_hash", set_hash) \
+    /* checksums */ \
+    H("bpf_csum_diff", csum_diff) \
+    H("bpf_csum_update", csum_update) \
+    H("bpf_csum_level", csum_level) \
+    H("bpf_l3_csum_replace", l3_csum_replace) \
+    H("bpf_l4_csum_replace", l4_csum_replace) \
+    /* where packets go and what they belong to */ \
+    H("bpf_redirect", redirect) \
+    H("bpf_redirect_peer", redirect_peer) \
+    H("bpf_redirect_neigh", redirect_neigh) \
+    H("bpf_redirect_map", redirect_map) \
+    H("bpf_fib_lookup", fib_lookup) \
+    H("bpf_get_socket_cookie", get_socket_cookie) \
+    H("bpf_get_socket_uid", get_socket_uid) \
+    H("bpf_get_netns_cookie", get_netns_cookie) \
+    H("bpf_get_cgroup_classid", get_cgroup_classid) \
+    H("bpf_skb_cgroup_classid", get_cgroup_classid) \
+    H("bpf_skb_cgroup_id", skb_cgroup_id) \
+    H("bpf_skb_ancestor_cgroup_id", skb_cgroup_id) \
+    H("bpf_get_route_realm", get_route_realm) \
+    H("bpf_sk_lookup_tcp", sk_lookup) \
+    H("bpf_sk_lookup_udp", sk_lookup) \
+    H("bpf_skc_lookup_tcp", sk_lookup) \
+    H("bpf_sk_release", sk_release) \
+    H("bpf_skb_get_tunnel_key", skb_get_tunnel_key) \
+    H("bpf_skb_get_tunnel_opt", skb_get_tunnel_opt) \
+    H("bpf_skb_get_xfrm_state", skb_get_xfrm_state)
 
 /* Heads a helper's definition and declaration. Every helper has the same six parameters, whichever it uses. */
 #define AB_HELPER(name) \
