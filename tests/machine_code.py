@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from anybpf.isa import Text, assemble, decode, jump_target
 from anybpf.isa import opcodes as op
-from anybpf.runtime.jit import Bindings, compile_program
+from anybpf.runtime.jit import compile_program
+from anybpf.runtime.jit_bindings import Bindings
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
 HELPER = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 5, ctypes.c_void_p)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from anybpf.errors import LoadError
 from anybpf.isa import FORMS, Form, Instruction, encode
 from anybpf.isa import opcodes as op
-from anybpf.runtime.jit import Bindings
+from anybpf.runtime.jit_bindings import Bindings
 from anybpf.runtime.jit_symbols import CALL_BY_NUMBER
 from machine_code import MASK, address, helper, program, run
 

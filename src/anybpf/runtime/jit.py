@@ -1,34 +1,25 @@
 """The JIT: a lowered program to machine code of this process.
 
-    with compile_program(lowered, bindings) as code:
-        result = code.entry  # address of uint64_t entry(uint64_t r1, uint64_t r2, ab_slot *slot)
+    with compile_program(lowered, bind(maps, helpers, tail_call)) as code:
+        code.entry  # address of uint64_t entry(uint64_t r1, uint64_t r2, ab_slot *slot)
 
 What happens in between: :mod:`~anybpf.runtime.jit_flow` (control flow), :mod:`~anybpf.runtime.jit_translate` (LLVM IR),
-:mod:`~anybpf.runtime.jit_machine` (LLVM), :mod:`~anybpf.runtime.code_cache` (kept on disk).
+:mod:`~anybpf.runtime.jit_machine` (LLVM), :mod:`~anybpf.runtime.code_cache` (kept on disk),
+:mod:`~anybpf.runtime.jit_bindings` (addresses).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from anybpf.errors import LoadError
 from anybpf.isa import Text
 from anybpf.runtime import code_cache
 from anybpf.runtime.code_cache import CodeCache
+from anybpf.runtime.jit_bindings import Bindings
 from anybpf.runtime.jit_machine import LinkedCode, compile_object, host, pipeline_for
-from anybpf.runtime.jit_symbols import (
-    CALL_BY_NUMBER,
-    ENTRY,
-    LOAD_PACKET,
-    TAIL_CALL,
-    ArrayLayout,
-    Shapes,
-    helper_symbol,
-    map_symbol,
-    values_symbol,
-)
+from anybpf.runtime.jit_symbols import ENTRY, Shapes
 from anybpf.runtime.jit_translate import translate
 
 
@@ -46,49 +37,6 @@ class LoweredProgram(Protocol):
     @property
     def array_lookups(self) -> Mapping[int, int]:
         """Slots of calls that look up a key in an array map, and the index of that map."""
-
-
-@dataclass(frozen=True, slots=True)
-class MapBinding:
-    """Where a map is in this process.
-
-    :param address: of its ``ab_map``.
-    :param values: address of its first value (of cpu 0), for array and data maps; 0 for others.
-    :param layout: how its values lie, for array maps.
-    """
-
-    address: int
-    values: int = 0
-    layout: ArrayLayout | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bindings:
-    """What a program's references mean in this process. Addresses are integers; they never enter the cached code.
-
-    :param maps: by the index that the program's text uses.
-    :param helpers: address of an ``ab_helper_fn`` by helper id.
-    :param engine: addresses by name of the engine's own functions, those that :mod:`~anybpf.runtime.jit_symbols` names.
-    :param tail_call: the helper id that is the platform's tail call.
-    :param cpu_offset: byte offset of ``cpu`` in ``struct ab_slot``. :param event_size: bytes of ``struct ab_event``.
-    """
-
-    maps: Mapping[int, MapBinding] = field(default_factory=dict)
-    helpers: Mapping[int, int] = field(default_factory=dict)
-    engine: Mapping[str, int] = field(default_factory=dict)
-    tail_call: int | None = None
-    cpu_offset: int = 8
-    event_size: int = 64
-
-    def symbols(self) -> dict[str, int]:
-        """Return the address of every symbol that machine code may refer to."""
-        symbols = {name: self.engine[name] for name in (TAIL_CALL, LOAD_PACKET, CALL_BY_NUMBER) if name in self.engine}
-        for index, bound in self.maps.items():
-            symbols[map_symbol(index)] = bound.address
-            if bound.values:
-                symbols[values_symbol(index)] = bound.values
-        symbols.update((helper_symbol(number), address) for number, address in self.helpers.items())
-        return symbols
 
 
 class CompiledCode:

@@ -1,0 +1,25 @@
+/* machine.c: addresses and offsets for the JIT, so that Python need not know how the engine's structs lie in memory. */
+#include "api_machine.h"
+
+#include <string.h>
+
+#include "event.h"
+#include "program.h"
+
+void ab_machine_describe(ab_machine *machine) {
+    machine->tail_call = (uint64_t)(uintptr_t)ab_tail_call;
+    machine->packet_load = (uint64_t)(uintptr_t)ab_packet_load;
+    machine->call_by_number = (uint64_t)(uintptr_t)ab_call_by_number;
+    machine->cpu_offset = offsetof(ab_slot, cpu);
+    machine->event_size = sizeof(ab_event);
+}
+
+void ab_machine_describe_map(const ab_map *map, ab_machine_map *described) {
+    memset(described, 0, sizeof *described);
+    described->address = (uint64_t)(uintptr_t)map;
+    if (map->kind != AB_MAP_ARRAY && map->kind != AB_MAP_PERCPU_ARRAY) return;
+    described->values = (uint64_t)(uintptr_t)map->values;
+    described->value_stride = map->value_stride;
+    described->cpu_stride = map->cpu_stride;
+    described->max_entries = map->max_entries;
+}
