@@ -18,6 +18,7 @@ from anybpf.platforms.model import (
 )
 from anybpf.platforms.raw import raw
 from anybpf.platforms.selection import by_name, program_type_for, recognise
+from anybpf.platforms.windows import windows
 
 __all__ = (
     "Arg",
@@ -38,4 +39,5 @@ __all__ = (
     "program_type_for",
     "raw",
     "recognise",
+    "windows",
 )

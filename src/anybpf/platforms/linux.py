@@ -22,4 +22,6 @@ linux: Final = Platform(
     # MapKind lists Linux's kinds in the order of their numbers (enum bpf_map_type), which begin at 1.
     map_types=dict(enumerate(MapKind, start=1)),
     structures=STRUCTURES,
+    default_type="unspec",
+    guesses=("xdp", "sched_cls"),
 )

@@ -18,7 +18,7 @@ from anybpf.platforms.linux_helpers_socket import (
     SOCKET_OPTIONS_OF_SOCKET,
     STORAGE_OF_CONTEXT,
 )
-from anybpf.platforms.model import AttachRule, ProgramType, Section
+from anybpf.platforms.model import AttachRule, Context, ProgramType, Section
 
 __all__ = ("PROGRAM_TYPES",)
 
@@ -379,4 +379,7 @@ _TRACING: Final = (
     ),
 )  # fmt: skip
 
-PROGRAM_TYPES: Final[tuple[ProgramType, ...]] = (*_PACKETS, *_SOCKETS, *_CGROUPS, *_TRACING)
+#: A program whose kind nothing tells: it has no context, and calls what every kind may call.
+_UNSPECIFIED: Final = ProgramType("unspec", 0, Context("", 0), helpers=groups.BASE)
+
+PROGRAM_TYPES: Final[tuple[ProgramType, ...]] = (_UNSPECIFIED, *_PACKETS, *_SOCKETS, *_CGROUPS, *_TRACING)

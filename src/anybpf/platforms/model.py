@@ -370,7 +370,8 @@ class Platform:
     :param map_types: map-type number in object files → kind.
     :param program_types: in order of preference when sections compete (the longest match wins first).
     :param structures: structures other than contexts that helpers and fields give pointers to, by name.
-    :param default_type: name of the program type that any section means which names no other, or "".
+    :param default_type: name of the program type of sections that name no other.
+    :param guesses: names of the types that such a program may turn out to have, judged by what it does, in this order.
     """
 
     name: str
@@ -379,6 +380,7 @@ class Platform:
     map_types: Mapping[int, MapKind] = field(hash=False, repr=False)
     structures: Mapping[str, Context] = field(default_factory=dict, hash=False, repr=False)
     default_type: str = ""
+    guesses: tuple[str, ...] = ()
 
     def find_helper(self, number: int, program_type: ProgramType) -> Helper | None:
         """Return what helper ``number`` means to ``program_type``, or None when it means nothing.

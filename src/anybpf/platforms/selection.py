@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from anybpf.errors import PlatformError
+from anybpf.platforms.inference import infer
 from anybpf.platforms.linux import linux
 from anybpf.platforms.model import Platform, ProgramType
 from anybpf.platforms.raw import raw
+from anybpf.platforms.windows import windows
 from anybpf.spec import ObjectSpec, ProgramSpec
 
 __all__ = ("by_name", "program_type_for", "recognise")
 
-_PLATFORMS = {platform.name: platform for platform in (linux, raw)}
+_PLATFORMS = {platform.name: platform for platform in (linux, windows, raw)}
 
 
 def by_name(name: str) -> Platform:
@@ -22,15 +24,37 @@ def by_name(name: str) -> Platform:
 
 
 def recognise(spec: ObjectSpec) -> Platform:
-    """Return the platform that ``spec`` was compiled for."""
+    """Return the platform that ``spec`` was compiled for.
+
+    The BTF name of a program's context decides (``xdp_md_t`` is Windows, ``xdp_md`` Linux); without one, a section that
+    only Windows has (``bind``, ``cgroup/recv_accept4``); otherwise it is Linux.
+    """
+    contexts = {program.context_type for program in spec.programs}
+    if contexts & _context_names(linux):
+        return linux
+    if contexts & _context_names(windows):
+        return windows
+    for program in spec.programs:
+        if _by_section(windows, program.section) and not _by_section(linux, program.section):
+            return windows
     return linux
 
 
-def program_type_for(platform: Platform, program: ProgramSpec, type_name: str | None = None) -> ProgramType:
+def _context_names(platform: Platform) -> frozenset[str]:
+    return frozenset(t.context.name for t in platform.program_types if t.context.name)
+
+
+def program_type_for(
+    platform: Platform, program: ProgramSpec, type_name: str | None = None, *, spec: ObjectSpec | None = None
+) -> ProgramType:
     """Return the type of ``program`` on ``platform``, narrowed to its section's attach type.
 
+    The section decides; else the BTF name of the context; else what the program does, together with its neighbours in
+    ``spec`` that are as nameless as it is, since such programs tail-call one another
+    (:mod:`anybpf.platforms.inference`); else it has the platform's default type, which promises only what all types have.
+
     :param type_name: a program type's name or any section name, when the caller knows better than the section.
-    :raises PlatformError: nothing fits.
+    :raises PlatformError: the platform has no such ``type_name``.
     """
     if type_name is not None:
         named = _by_name(platform, program, type_name) or _by_section(platform, type_name)
@@ -38,15 +62,20 @@ def program_type_for(platform: Platform, program: ProgramSpec, type_name: str | 
             known = ", ".join(t.name for t in platform.program_types)
             raise PlatformError(f"{platform.name} has no program type or section {type_name!r}; types are {known}")
         return named
-    found = _by_section(platform, program.section) or _by_context(platform, program.context_type)
-    if found is None and platform.default_type:
-        found = platform.program_type(platform.default_type)
-    if found is None:
-        raise PlatformError(
-            f"section {program.section!r} of program {program.name!r} names no program type of {platform.name}; "
-            f"say which it is, for instance with --type xdp"
-        )
-    return found
+    known_type = _declared(platform, program)
+    if known_type is not None:
+        return known_type
+    neighbours = [p for p in spec.programs if _declared(platform, p) is None] if spec is not None else []
+    return (
+        infer(platform, neighbours or [program])
+        or infer(platform, [program])
+        or platform.program_type(platform.default_type)
+    )
+
+
+def _declared(platform: Platform, program: ProgramSpec) -> ProgramType | None:
+    """Return the type that the program's section or its context's name states."""
+    return _by_section(platform, program.section) or _by_context(platform, program.context_type)
 
 
 def _by_name(platform: Platform, program: ProgramSpec, type_name: str) -> ProgramType | None:
