@@ -14,7 +14,7 @@ from anybpf.errors import InstructionError
 from anybpf.isa import decode
 from anybpf.isa import opcodes as op
 from anybpf.isa.instruction import Instruction
-from anybpf.platforms.model import Platform, ProgramType
+from anybpf.platforms.model import FieldKind, Platform, ProgramType
 from anybpf.spec import ProgramSpec
 
 __all__ = ("infer",)
@@ -54,10 +54,13 @@ def infer(platform: Platform, programs: Iterable[ProgramSpec]) -> ProgramType | 
 
 
 def _allows(platform: Platform, program_type: ProgramType, accesses: set[_Access], numbers: set[int]) -> bool:
+    """Whether the type offers every helper and permits every access, and the packet is not read without its end."""
     helpers = [platform.find_helper(number, program_type) for number in numbers]
-    return all(h is not None and h.name in program_type.helpers for h in helpers) and all(
-        program_type.context.access(a.offset, a.width, write=a.write) for a in accesses
-    )
+    if not all(h is not None and h.name in program_type.helpers for h in helpers):
+        return False
+    fields = [program_type.context.access(a.offset, a.width, write=a.write) for a in accesses]
+    kinds = {field.kind for field in fields if field is not None}
+    return None not in fields and (FieldKind.PACKET not in kinds or FieldKind.PACKET_END in kinds)
 
 
 def _context_accesses(text: Iterable[Instruction]) -> Iterator[_Access]:

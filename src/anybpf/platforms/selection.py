@@ -51,7 +51,7 @@ def program_type_for(
 
     The section decides; else the BTF name of the context; else what the program does, together with its neighbours in
     ``spec`` that are as nameless as it is, since such programs tail-call one another
-    (:mod:`anybpf.platforms.inference`); else it has the platform's default type, which promises only what all types have.
+    (:mod:`anybpf.platforms.inference`); else it has the platform's default type, which promises what all types have.
 
     :param type_name: a program type's name or any section name, when the caller knows better than the section.
     :raises PlatformError: the platform has no such ``type_name``.
