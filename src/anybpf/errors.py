@@ -12,6 +12,7 @@
     ├── VerificationError       the verifier refused a program; carries its Failure
     ├── LoadError               a verified program that this machine cannot run (a helper not offered, no memory)
     ├── MapError                a map operation failed; carries a Linux errno
+    ├── EventError              input that no event of the program's type can be made of
     ├── ProgramFault            a checked run stopped at a bad access
     ├── HookError               an event source that cannot be opened or read
     └── UnsupportedError        what this operating system, or this build, does not have
@@ -29,6 +30,7 @@ __all__ = (
     "AssemblyError",
     "BtfError",
     "CompileError",
+    "EventError",
     "HookError",
     "InstructionError",
     "LoadError",
@@ -178,6 +180,10 @@ class ProgramFault(AnyBpfError):
         if source is not None:
             text += f"\n  {source.file}:{source.line}: {source.text.strip()}"
         super().__init__(text)
+
+
+class EventError(AnyBpfError):
+    """Input that no event can be made of: a context of the wrong size, metadata that the packet does not hold."""
 
 
 class HookError(AnyBpfError):

@@ -46,7 +46,6 @@ int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const
 int ab_event_set_metadata(ab_event *event, uint32_t size);
 void ab_event_show_link_layer(ab_event *event);
 int ab_event_insert_vlan(ab_event *event);
-int32_t ab_event_field_offset(uint32_t field);
 uint8_t *ab_event_context(ab_event *event);
 uint8_t *ab_event_data(const ab_event *event);
 uint32_t ab_event_length(const ab_event *event);

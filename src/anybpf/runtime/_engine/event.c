@@ -13,6 +13,11 @@
 #define PACKET_MULTICAST 2u
 #define PACKET_OTHERHOST 3u
 
+/* anybpf.runtime.lowering replaces loads of packet fields by loads from these places. */
+_Static_assert(sizeof(ab_event) == 64, "the context follows the header");
+_Static_assert(offsetof(ab_event, data) == 0 && offsetof(ab_event, data_end) == 8 && offsetof(ab_event, data_meta) == 16,
+               "where lowered programs find packet pointers");
+
 ab_event *ab_event_create(uint32_t kind, uint32_t context_size, uint32_t capacity) {
     if (capacity > AB_EVENT_MAX_LENGTH || context_size > AB_EVENT_MAX_LENGTH) return NULL;
     if (kind == AB_EVENT_SKB && context_size < AB_SKB_SIZE) return NULL;
@@ -89,6 +94,7 @@ static void load_skb(ab_event *event, const uint8_t *packet, uint32_t length) {
             event->data_meta = event->data;
         }
     }
+    if (ab_context_u32(event, AB_SKB_WIRE_LEN) == 0) ab_context_set_u32(event, AB_SKB_WIRE_LEN, length);
     ab_event_length_changed(event);
 }
 
@@ -153,14 +159,6 @@ void ab_event_show_link_layer(ab_event *event) {
     if (ab_event_reserve(event, AB_ETH_HLEN, 0) != 0) return;
     event->data -= AB_ETH_HLEN;
     event->data_meta = event->data;
-}
-
-/* Where a field of the header stands, counted from the context (so negative): what lowering puts into the program. */
-int32_t ab_event_field_offset(uint32_t field) {
-    size_t offset = field == AB_FIELD_DATA       ? offsetof(ab_event, data)
-                    : field == AB_FIELD_DATA_END ? offsetof(ab_event, data_end)
-                                                 : offsetof(ab_event, data_meta);
-    return (int32_t)offset - (int32_t)sizeof(ab_event);
 }
 
 uint8_t *ab_event_context(ab_event *event) { return (uint8_t *)(event + 1); }

@@ -15,8 +15,8 @@ AB_HELPER(memmove_s) {
 AB_HELPER(memcmp_s) {
     uint64_t common = a2 < a4 ? a2 : a4;
     int order = memcmp(ab_pointer(a1), ab_pointer(a3), (size_t)common);
-    if (order == 0) order = (a2 > a4) - (a2 < a4);
-    return ab_result(order);
+    if (order == 0) return ab_result((a2 > a4) - (a2 < a4));
+    return ab_result(order < 0 ? -1 : 1);
 }
 
 AB_HELPER(memset) {
