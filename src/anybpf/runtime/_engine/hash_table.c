@@ -5,9 +5,10 @@
 #define BUCKETS_MAX ((uint64_t)1 << 31)
 
 int ab_hash_init(ab_hash_map *hash, ab_engine *engine, const ab_map_shape *shape, const ab_map_ops *ops, int per_cpu,
-                 uint64_t own_size) {
+                 int lru) {
     uint64_t key_room = ab_round_up_8(shape->key_size);
     uint64_t value_room = ab_round_up_8(shape->value_size);
+    uint64_t value_place = per_cpu ? sizeof(uint8_t *) : value_room;
     uint64_t buckets = 1;
     int error;
     if (shape->key_size == 0 || shape->value_size == 0 || shape->max_entries == 0) {
@@ -23,12 +24,14 @@ int ab_hash_init(ab_hash_map *hash, ab_engine *engine, const ab_map_shape *shape
     hash->mask = buckets - 1;
     hash->seed = (shape->flags & AB_MAP_ZERO_SEED) != 0 ? 0 : ab_hash_mix((uint64_t)(uintptr_t)hash + hash->map.id);
     hash->value_offset = key_room;
+    hash->lru_offset = lru ? key_room + value_place : 0;
+    ab_lru_init(&hash->lru);
     hash->buckets = calloc((size_t)buckets, sizeof *hash->buckets);
     if (hash->buckets == NULL) {
         return -AB_ENOMEM;
     }
     error = ab_pool_init(&hash->pool, engine,
-                         sizeof(ab_hash_element) + key_room + (per_cpu ? sizeof(uint8_t *) : value_room) + own_size,
+                         sizeof(ab_hash_element) + key_room + value_place + (lru ? sizeof(ab_lru_node) : 0),
                          shape->max_entries, per_cpu ? value_room : 0, sizeof(ab_hash_element) + key_room);
     if (error < 0) {
         free(hash->buckets);
@@ -130,69 +133,4 @@ void ab_hash_overwrite(ab_hash_map *hash, ab_hash_element *element, const void *
     } else {
         ab_map_store(&hash->map, to + slot->cpu * hash->map.cpu_stride, value, flags);
     }
-}
-
-int ab_hash_read(ab_map *map, const void *key, void *value, uint64_t flags, ab_slot *slot) {
-    ab_hash_map *hash = (ab_hash_map *)(void *)map; /* the head is its first member */
-    ab_hash_element *element = ab_hash_find(hash, key, ab_hash_key(hash, key));
-    (void)slot;
-    if (element == NULL) {
-        return -AB_ENOENT;
-    }
-    ab_map_load_user(map, ab_hash_value(hash, element), value, flags);
-    return 0;
-}
-
-int ab_hash_next_key(ab_map *map, const void *key, void *next, ab_slot *slot) {
-    ab_hash_map *hash = (ab_hash_map *)(void *)map;
-    uint64_t bucket = 0;
-    ab_hash_element *element = NULL;
-    (void)slot;
-    if (key != NULL) {
-        uint64_t hashed = ab_hash_key(hash, key);
-        element = ab_hash_find(hash, key, hashed);
-        if (element != NULL) { /* else, as Linux: start over */
-            bucket = (hashed & hash->mask) + 1;
-            element = ab_hash_next(element);
-        }
-    }
-    while (element == NULL) {
-        if (bucket > hash->mask) {
-            return -AB_ENOENT;
-        }
-        element = ab_hash_first(hash, bucket++);
-    }
-    memcpy(next, element->key, map->key_size);
-    return 0;
-}
-
-int ab_hash_iterate(ab_map *map, ab_map_cursor *cursor, ab_slot *slot) {
-    ab_hash_map *hash = (ab_hash_map *)(void *)map;
-    ab_hash_element *element = cursor->element;
-    (void)slot;
-    if (element != NULL) {
-        element = ab_hash_next(element);
-        if (element == NULL) {
-            cursor->index++;
-        }
-    }
-    while (element == NULL) {
-        if (cursor->index > hash->mask) {
-            cursor->element = NULL;
-            return 0;
-        }
-        element = ab_hash_first(hash, cursor->index);
-        if (element == NULL) {
-            cursor->index++;
-        }
-    }
-    cursor->element = element;
-    cursor->key = element->key;
-    cursor->value = ab_hash_value(hash, element);
-    return 1;
-}
-
-int64_t ab_hash_count(ab_map *map, ab_slot *slot) {
-    (void)slot;
-    return atomic_load_explicit(&((ab_hash_map *)(void *)map)->count, memory_order_relaxed);
 }

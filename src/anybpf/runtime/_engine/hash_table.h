@@ -7,13 +7,14 @@
 #define ANYBPF_HASH_TABLE_H
 
 #include "hash.h"
+#include "lru.h"
 #include "map.h"
 #include "pool.h"
 
 typedef struct ab_hash_element {
     ab_element head;
     _Atomic(struct ab_hash_element *) next;
-    uint8_t key[]; /* key_size bytes, padded to 8; then the value, or the address of cpu 0's value; then the kind's own */
+    uint8_t key[]; /* key_size bytes, padded to 8; then the value or the address of cpu 0's; LRU kinds: an ab_lru_node */
 } ab_hash_element;
 
 typedef struct ab_hash_map {
@@ -22,15 +23,16 @@ typedef struct ab_hash_map {
     uint64_t mask; /* buckets - 1 */
     _Atomic uintptr_t *buckets;
     uint64_t value_offset; /* from an element's key */
+    uint64_t lru_offset;   /* from an element's key to its ab_lru_node; 0: a full map refuses, it does not evict */
     ab_pool pool;
     uint8_t before[AB_CACHE_LINE];
-    _Atomic uint32_t count;
+    _Atomic uint32_t count; /* entries, or seats given to entries on their way in */
     uint8_t after[AB_CACHE_LINE];
+    ab_lru lru;
 } ab_hash_map;
 
-/* Checks the shape and makes the table. `own_size` bytes (a multiple of 8) follow each element's value. 0 or an error. */
-int ab_hash_init(ab_hash_map *hash, ab_engine *engine, const ab_map_shape *shape, const ab_map_ops *ops, int per_cpu,
-                 uint64_t own_size);
+/* Checks the shape and makes the table. 0 or an error. */
+int ab_hash_init(ab_hash_map *hash, ab_engine *engine, const ab_map_shape *shape, const ab_map_ops *ops, int per_cpu, int lru);
 void ab_hash_deinit(ab_hash_map *hash);
 
 static inline uint64_t ab_hash_key(const ab_hash_map *hash, const void *key) {
@@ -64,6 +66,10 @@ static inline uint8_t *ab_hash_value(const ab_hash_map *hash, const ab_hash_elem
     return hash->map.cpu_stride != 0 ? *(uint8_t **)(void *)place : place;
 }
 
+static inline ab_lru_node *ab_hash_lru_node(const ab_hash_map *hash, const ab_hash_element *element) {
+    return (ab_lru_node *)(void *)((uint8_t *)(uintptr_t)element->key + hash->lru_offset);
+}
+
 void ab_hash_lock(ab_hash_map *hash, uint64_t hashed);
 void ab_hash_unlock(ab_hash_map *hash, uint64_t hashed);
 /* With the bucket locked: */
@@ -79,11 +85,5 @@ void ab_hash_unreserve(ab_hash_map *hash);
 void ab_hash_fill(ab_hash_map *hash, ab_hash_element *element, const void *key, const void *value, ab_slot *slot, int user);
 /* Per-CPU kinds: overwrites this cpu's value (program) or all (user) in place. */
 void ab_hash_overwrite(ab_hash_map *hash, ab_hash_element *element, const void *value, uint64_t flags, ab_slot *slot, int user);
-
-/* Operations that all hash kinds share. */
-int ab_hash_read(ab_map *map, const void *key, void *value, uint64_t flags, ab_slot *slot);
-int ab_hash_next_key(ab_map *map, const void *key, void *next, ab_slot *slot);
-int ab_hash_iterate(ab_map *map, ab_map_cursor *cursor, ab_slot *slot);
-int64_t ab_hash_count(ab_map *map, ab_slot *slot);
 
 #endif

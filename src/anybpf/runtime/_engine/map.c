@@ -12,8 +12,23 @@ static const struct {
 } kinds[AB_MAP_KINDS] = {
     [AB_MAP_HASH] = {"hash", ab_hash_create},
     [AB_MAP_ARRAY] = {"array", ab_array_create},
+    [AB_MAP_PROG_ARRAY] = {"prog_array", ab_prog_array_create},
+    [AB_MAP_PERF_EVENT_ARRAY] = {"perf_event_array", ab_perf_create},
     [AB_MAP_PERCPU_HASH] = {"percpu_hash", ab_percpu_hash_create},
     [AB_MAP_PERCPU_ARRAY] = {"percpu_array", ab_percpu_array_create},
+    [AB_MAP_LRU_HASH] = {"lru_hash", ab_lru_hash_create},
+    [AB_MAP_LRU_PERCPU_HASH] = {"lru_percpu_hash", ab_lru_percpu_hash_create},
+    [AB_MAP_LPM_TRIE] = {"lpm_trie", ab_lpm_create},
+    [AB_MAP_ARRAY_OF_MAPS] = {"array_of_maps", ab_array_of_maps_create},
+    [AB_MAP_HASH_OF_MAPS] = {"hash_of_maps", ab_hash_of_maps_create},
+    [AB_MAP_DEVMAP] = {"devmap", ab_devmap_create},
+    [AB_MAP_CPUMAP] = {"cpumap", ab_cpumap_create},
+    [AB_MAP_XSKMAP] = {"xskmap", ab_xskmap_create},
+    [AB_MAP_QUEUE] = {"queue", ab_queue_create},
+    [AB_MAP_STACK] = {"stack", ab_stack_create},
+    [AB_MAP_DEVMAP_HASH] = {"devmap_hash", ab_devmap_hash_create},
+    [AB_MAP_RINGBUF] = {"ringbuf", ab_ringbuf_create},
+    [AB_MAP_BLOOM_FILTER] = {"bloom_filter", ab_bloom_create},
 };
 
 int ab_map_kind_named(const char *name) {

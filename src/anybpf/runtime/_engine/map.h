@@ -31,6 +31,9 @@ ab_map_create_fn ab_hash_create, ab_percpu_hash_create, ab_lru_hash_create, ab_l
     ab_queue_create, ab_stack_create, ab_bloom_create, ab_devmap_create, ab_devmap_hash_create, ab_cpumap_create,
     ab_xskmap_create, ab_ringbuf_create, ab_perf_create;
 
+/* Keys of array kinds: 0 to max_entries - 1. */
+int ab_array_next_key(ab_map *map, const void *key, void *next, ab_slot *slot);
+
 void ab_map_head_init(ab_map *map, ab_engine *engine, const ab_map_shape *shape, const ab_map_ops *ops);
 
 /* Flags of an update: at most one of NOEXIST and EXIST, and F_LOCK where `lock` and the value has a lock. 0 or -EINVAL. */

@@ -1,0 +1,136 @@
+/* ring.c: the record ring; see ring.h. */
+#include "ring.h"
+#include <stdlib.h>
+#include <string.h>
+#include "value.h"
+
+#define LENGTH_MAX (AB_RING_DISCARDED - 1)
+
+_Static_assert(sizeof(ab_ring) <= AB_RING_PAGE, "the data begins on the page after the ring");
+
+static uint8_t *data_of(const ab_ring *ring) {
+    return (uint8_t *)(uintptr_t)ring + AB_RING_PAGE;
+}
+
+static ab_ring_header *header_at(const ab_ring *ring, uint64_t position) {
+    return (ab_ring_header *)(void *)(data_of(ring) + (position & (ring->size - 1)));
+}
+
+ab_ring *ab_ring_create(uint64_t size) {
+    void *allocation = calloc(1, (size_t)(2 * size + 2 * AB_RING_PAGE)); /* a page for the ring, up to one for alignment */
+    ab_ring *ring;
+    if (allocation == NULL) {
+        return NULL;
+    }
+    ring = (ab_ring *)(((uintptr_t)allocation + AB_RING_PAGE - 1) / AB_RING_PAGE * AB_RING_PAGE);
+    ring->allocation = allocation;
+    ring->size = size;
+    if (ab_mutex_init(&ring->mutex) < 0) {
+        free(allocation);
+        return NULL;
+    }
+    if (ab_condition_init(&ring->filled) < 0) {
+        ab_mutex_deinit(&ring->mutex);
+        free(allocation);
+        return NULL;
+    }
+    return ring;
+}
+
+void ab_ring_destroy(ab_ring *ring) {
+    ab_condition_deinit(&ring->filled);
+    ab_mutex_deinit(&ring->mutex);
+    free(ring->allocation);
+}
+
+void *ab_ring_reserve(ab_ring *ring, uint64_t size) {
+    uint64_t room = ab_round_up_8(size + sizeof(ab_ring_header));
+    ab_ring_header *header = NULL;
+    uint64_t produced;
+    if (size <= LENGTH_MAX && room <= ring->size) {
+        ab_spin_lock(&ring->lock);
+        produced = atomic_load_explicit(&ring->produced, memory_order_relaxed);
+        if (produced + room - atomic_load_explicit(&ring->consumed, memory_order_acquire) <= ring->size) {
+            header = header_at(ring, produced);
+            atomic_store_explicit(&header->length, (uint32_t)size | AB_RING_BUSY, memory_order_relaxed);
+            header->pages = (uint32_t)(((uintptr_t)header - (uintptr_t)ring) / AB_RING_PAGE);
+            atomic_store_explicit(&ring->produced, produced + room, memory_order_release);
+        }
+        ab_spin_unlock(&ring->lock);
+    }
+    if (header == NULL) {
+        atomic_fetch_add_explicit(&ring->lost, 1, memory_order_relaxed);
+        return NULL;
+    }
+    return header + 1;
+}
+
+static int readable(ab_ring *ring) {
+    uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_relaxed);
+    return consumed < atomic_load_explicit(&ring->produced, memory_order_acquire) &&
+           (atomic_load_explicit(&header_at(ring, consumed)->length, memory_order_seq_cst) & AB_RING_BUSY) == 0;
+}
+
+void ab_ring_commit(void *record, int discard, uint64_t flags) {
+    ab_ring_header *header = (ab_ring_header *)record - 1;
+    uintptr_t page = (uintptr_t)header / AB_RING_PAGE * AB_RING_PAGE;
+    ab_ring *ring = (ab_ring *)(page - (uintptr_t)header->pages * AB_RING_PAGE);
+    uint32_t length = atomic_load_explicit(&header->length, memory_order_relaxed) & ~AB_RING_BUSY;
+    /* After this the record may be read and its memory reused: the header is not looked at again. Sequentially consistent
+     * against a consumer that goes to sleep: it sees the record, or we see it waiting. */
+    atomic_exchange_explicit(&header->length, discard ? length | AB_RING_DISCARDED : length, memory_order_seq_cst);
+    if ((flags & AB_RING_NO_WAKEUP) != 0 && (flags & AB_RING_FORCE_WAKEUP) == 0) {
+        return;
+    }
+    if (atomic_load_explicit(&ring->waiting, memory_order_seq_cst) != 0) {
+        ab_mutex_lock(&ring->mutex);
+        ab_condition_broadcast(&ring->filled);
+        ab_mutex_unlock(&ring->mutex);
+    }
+}
+
+int64_t ab_ring_drain(ab_ring *ring, void *buffer, uint64_t capacity) {
+    uint8_t *to = buffer;
+    uint64_t written = 0;
+    int full = 0;
+    ab_mutex_lock(&ring->mutex);
+    while (!full && readable(ring)) {
+        uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_relaxed);
+        ab_ring_header *header = header_at(ring, consumed);
+        uint32_t word = atomic_load_explicit(&header->length, memory_order_acquire);
+        uint64_t length = word & LENGTH_MAX;
+        uint64_t padded = ab_round_up_8(length);
+        if ((word & AB_RING_DISCARDED) == 0) {
+            if (capacity - written < sizeof length + padded) {
+                full = 1;
+                break;
+            }
+            memcpy(to + written, &length, sizeof length);
+            memcpy(to + written + sizeof length, header + 1, (size_t)length);
+            memset(to + written + sizeof length + length, 0, (size_t)(padded - length));
+            written += sizeof length + padded;
+        }
+        atomic_store_explicit(&ring->consumed, consumed + sizeof *header + padded, memory_order_release);
+    }
+    ab_mutex_unlock(&ring->mutex);
+    return full && written == 0 ? -AB_ENOSPC : (int64_t)written;
+}
+
+uint64_t ab_ring_waiting_bytes(const ab_ring *ring) {
+    uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_acquire);
+    return atomic_load_explicit(&ring->produced, memory_order_acquire) - consumed;
+}
+
+int ab_ring_wait(ab_ring *ring, uint32_t milliseconds) {
+    int ready;
+    ab_mutex_lock(&ring->mutex);
+    atomic_fetch_add_explicit(&ring->waiting, 1, memory_order_seq_cst);
+    ready = readable(ring);
+    if (!ready && milliseconds != 0) {
+        ab_condition_wait_for(&ring->filled, &ring->mutex, milliseconds);
+        ready = readable(ring);
+    }
+    atomic_fetch_sub_explicit(&ring->waiting, 1, memory_order_relaxed);
+    ab_mutex_unlock(&ring->mutex);
+    return ready;
+}
