@@ -8,49 +8,34 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any, Self
 
-from anybpf.isa import Text, assemble, decode, encode, jump_target
-from anybpf.isa import opcodes as op
+from anybpf.isa import assemble, decode
 from anybpf.runtime import _engine
 from anybpf.runtime.jit import CompiledCode, compile_program
 from anybpf.runtime.jit_bindings import Bindings, bind
+from anybpf.runtime.lowering import Lowered, functions_of, helpers_of
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
 HELPER = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 5, ctypes.c_void_p)
 MASK = 2**64 - 1
 
 
-@dataclass(frozen=True)
-class Program:
-    """A lowered program made by hand."""
+def program(source: str | bytes, array_lookups: Mapping[int, int] | None = None) -> Lowered:
+    """Assemble (or take) a program whose text needs no lowering.
 
-    text: Text
-    functions: tuple[int, ...]
-    array_lookups: Mapping[int, int] = field(default_factory=dict)
-
-
-def program(source: str | bytes, array_lookups: Mapping[int, int] | None = None) -> Program:
-    """Assemble (or decode) a program; functions are found by who calls or refers to them."""
-    text = decode(assemble(source) if isinstance(source, str) else source, indirect_calls=True)
-    functions = {0}
-    for slot, instruction in enumerate(text):
-        if instruction is None:
-            continue
-        local = instruction.opcode == op.OP_CALL and instruction.src == op.CALL_LOCAL
-        if local or (instruction.is_wide and instruction.src == op.LDDW_FUNCTION):
-            target = jump_target(instruction, slot)
-            assert target is not None
-            functions.add(target)
-    return Program(text, tuple(sorted(functions)), array_lookups or {})
+    :param array_lookups: slots of calls to be done without a call, and the index of the array map.
+    """
+    code = assemble(source) if isinstance(source, str) else source
+    text = decode(code, indirect_calls=True)
+    return Lowered(text, code, functions_of(text), helpers_of(text, ()), array_lookups or {})
 
 
 def run(
-    source: str | bytes | Program, memory: bytearray | bytes = b"", bindings: Bindings | None = None, slot: int = 0
+    source: str | bytes | Lowered, memory: bytearray | bytes = b"", bindings: Bindings | None = None, slot: int = 0
 ) -> int:
     """Compile, run once on ``memory`` (a bytearray is written in place), and return r0."""
-    lowered = source if isinstance(source, Program) else program(source)
+    lowered = source if isinstance(source, Lowered) else program(source)
     size = len(memory)
     buffer = memory if isinstance(memory, bytearray) else bytearray(memory)
     with compile_program(lowered, bindings or Bindings()) as code:
@@ -108,7 +93,7 @@ class Engine:
     def program(self, source: str, array_lookups: Mapping[int, int] | None = None) -> tuple[Any, CompiledCode]:
         """Create a program (cffi ``ab_program *``) that has machine code."""
         lowered = program(source, array_lookups)
-        ffi, code = self._ffi, encode(lowered.text)
+        ffi, code = self._ffi, lowered.code
         helpers = ffi.new("ab_helper[]", len(self._helpers) + 1)
         known = {**self._helpers, self.TAIL_CALL: 0}
         for entry, number in zip(helpers, sorted(known), strict=True):

@@ -10,33 +10,16 @@ What happens in between: :mod:`~anybpf.runtime.jit_flow` (control flow), :mod:`~
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, Self
+from typing import Self
 
 from anybpf.errors import LoadError
-from anybpf.isa import Text
 from anybpf.runtime import code_cache
 from anybpf.runtime.code_cache import CodeCache
 from anybpf.runtime.jit_bindings import Bindings
 from anybpf.runtime.jit_machine import LinkedCode, compile_object, host, pipeline_for
 from anybpf.runtime.jit_symbols import ENTRY, Shapes
 from anybpf.runtime.jit_translate import translate
-
-
-class LoweredProgram(Protocol):
-    """What the JIT reads of a lowered program (:class:`anybpf.runtime.lowering.Lowered`)."""
-
-    @property
-    def text(self) -> Text:
-        """The instructions by slot."""
-
-    @property
-    def functions(self) -> tuple[int, ...]:
-        """Slots at which functions begin: 0 first, then the targets of local calls and function references."""
-
-    @property
-    def array_lookups(self) -> Mapping[int, int]:
-        """Slots of calls that look up a key in an array map, and the index of that map."""
+from anybpf.runtime.lowering import Lowered
 
 
 class CompiledCode:
@@ -72,7 +55,7 @@ def default_cache() -> CodeCache | None:
     return None if directory is None else CodeCache(directory)
 
 
-def compile_program(lowered: LoweredProgram, bindings: Bindings, cache: CodeCache | None = None) -> CompiledCode:
+def compile_program(lowered: Lowered, bindings: Bindings, cache: CodeCache | None = None) -> CompiledCode:
     """Compile a lowered program, or take its machine code from ``cache``.
 
     The cost is LLVM's: milliseconds for a hundred instructions, some hundred for thousands. It may run in any thread,
@@ -98,7 +81,7 @@ def compile_program(lowered: LoweredProgram, bindings: Bindings, cache: CodeCach
     return compiled
 
 
-def translate_program(lowered: LoweredProgram, bindings: Bindings) -> str:
+def translate_program(lowered: Lowered, bindings: Bindings) -> str:
     """Return the program as LLVM IR. It is the same in every process, and the cache's key.
 
     :raises LoadError: for what cannot be compiled, with the instruction.
