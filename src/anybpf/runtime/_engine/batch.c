@@ -129,9 +129,10 @@ static int run_events(const ab_program *program, ab_slot *slot, ab_event *event,
             batch->fault = ((ab_checked *)slot->tier)->fault;
             return -AB_EFAULT;
         }
+        if (event != NULL) result = (uint32_t)result;
         if (batch->results != NULL) batch->results[batch->first] = result;
         batch->counts[result < AB_BATCH_COUNTED ? result : AB_BATCH_COUNTED]++;
-        if (result < 64 && (batch->keep >> result & 1)) {
+        if (batch->keep >> (result < 63 ? result : 63) & 1) {
             int error = keep(batch, event, memory, length);
             if (error) return error;
         }
