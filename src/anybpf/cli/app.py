@@ -13,7 +13,7 @@ import click
 from anybpf.cli.output import report_error
 from anybpf.errors import AnyBpfError, VerificationError
 
-#: command name → module under :mod:`anybpf.cli` that holds it as ``command``; imported when asked for, for a quick start.
+#: Command name → module under :mod:`anybpf.cli` that holds it as ``command``; imported only when it is asked for.
 COMMANDS = {
     "compile": "compile_command",
     "show": "show_command",

@@ -62,6 +62,8 @@ _TC_ACTIONS: Final = {
     -1: "TC_ACT_UNSPEC", 0: "TC_ACT_OK", 1: "TC_ACT_RECLASSIFY", 2: "TC_ACT_SHOT", 3: "TC_ACT_PIPE", 4: "TC_ACT_STOLEN",
     5: "TC_ACT_QUEUED", 6: "TC_ACT_REPEAT", 7: "TC_ACT_REDIRECT", 8: "TC_ACT_TRAP",
 }  # fmt: skip
+# OK and PIPE, and UNSPEC (-1): a lone program's packet goes on after any of them.
+_TC_PASSES: Final = frozenset({0, 3, 63})
 _LWT_ACTIONS: Final = {0: "BPF_OK", 2: "BPF_DROP", 7: "BPF_REDIRECT", 128: "BPF_LWT_REROUTE"}
 _DENY_OR_ALLOW: Final = {0: "deny", 1: "allow"}
 _SK_ACTIONS: Final = {0: "SK_DROP", 1: "SK_PASS"}
@@ -76,6 +78,7 @@ _PACKETS: Final = (
         ),
         helpers=groups.XDP,
         actions=_XDP_ACTIONS,
+        passes=frozenset({2}),
         attach_types=_attach("xdp xdp_devmap xdp_cpumap"),
         packet_writable=True,
     ),
@@ -91,6 +94,7 @@ _PACKETS: Final = (
         ),
         helpers=groups.SCHED,
         actions=_TC_ACTIONS,
+        passes=_TC_PASSES,
         attach_types=_attach("tcx_ingress tcx_egress netkit_primary netkit_peer"),
         packet_writable=True,
         legacy_packet=True,
@@ -100,6 +104,7 @@ _PACKETS: Final = (
         sections=_sections("", "action"),
         helpers=groups.SCHED,
         actions=_TC_ACTIONS,
+        passes=_TC_PASSES,
         packet_writable=True,
         legacy_packet=True,
     ),
@@ -107,6 +112,7 @@ _PACKETS: Final = (
         "socket_filter", 1, contexts.SK_BUFF_FILTER,
         sections=_sections("", "socket", prefix=True),
         helpers=groups.SOCKET_FILTER,
+        passes=frozenset(range(1, 64)),
         legacy_packet=True,
     ),
     ProgramType(
@@ -232,6 +238,7 @@ _CGROUPS: Final = (
         helpers=groups.CGROUP_SKB,
         returns=_YES_OR_NO,
         actions=_DENY_OR_ALLOW,
+        passes=frozenset({1, 3}),
         attach_types=_attach("cgroup_inet_ingress cgroup_inet_egress"),
         attach_rules={"cgroup_inet_egress": AttachRule(returns=(0, 3))},
     ),

@@ -318,6 +318,7 @@ class ProgramType:
     :param sleepable_helpers: what programs in sections that may sleep may call besides.
     :param returns: inclusive bounds that r0 must have at exit, or None when any number will do.
     :param actions: names of return values, for tables and reports.
+    :param passes: return values after which the packet goes on its way; 63 stands for itself and every larger number.
     :param packet: whether the context's data is a packet that grows, shrinks and is written ("direct packet access").
     :param packet_writable: programs may store to the packet.
     :param legacy_packet: LD_ABS and LD_IND are allowed.
@@ -334,6 +335,7 @@ class ProgramType:
     sleepable_helpers: frozenset[str] = field(default=frozenset(), repr=False)
     returns: tuple[int, int] | None = None
     actions: Mapping[int, str] = field(default_factory=dict, hash=False)
+    passes: frozenset[int] = frozenset()
     attach_types: Mapping[str, int] = field(default_factory=dict, hash=False)
     packet_writable: bool = False
     legacy_packet: bool = False

@@ -147,6 +147,7 @@ _PROGRAM_TYPES: Final = (
         helpers=_names(helpers.XDP, "bpf_redirect_map"),
         own_helpers=table(helpers.XDP),
         actions={1: "XDP_PASS", 2: "XDP_DROP", 3: "XDP_TX"},
+        passes=frozenset({1}),
         attach_types={"xdp": 1},
         packet_writable=True,
     ),
