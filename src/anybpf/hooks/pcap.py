@@ -1,4 +1,4 @@
-"""Captured traffic as an event source: a program runs on every packet of a capture, and what it lets pass can be written."""
+"""Captured traffic as an event source: a program runs on every packet, and what it lets pass can be written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Pcap:
     def attach(self, program: Program) -> PcapLink:
         """Open the files and return the link; nothing runs before :meth:`PcapLink.run`.
 
-        :raises HookError: the capture cannot be replayed to this type of program. :raises OSError: a file cannot be opened.
+        :raises HookError: this is no capture for this type of program. :raises OSError: a file cannot be opened.
         """
         return PcapLink(program, self)
 
@@ -63,8 +63,8 @@ class PcapLink:
         self.hook = hook
         if not program.type.actions and not program.type.passes:
             raise HookError(
-                f"program {program.name!r} is a {program.type.name} program, which no packet triggers; a capture can be "
-                f"replayed to packet programs, such as xdp, tc, socket or cgroup_skb"
+                f"program {program.name!r} is a {program.type.name} program, which no packet triggers; "
+                f"captures are for packet programs, such as xdp, tc, socket or cgroup_skb"
             )
         self._reader = CaptureReader(hook.source)
         self._out: BinaryIO | None = None
@@ -72,7 +72,7 @@ class PcapLink:
             if hook.out is not None:
                 if Path(hook.out).resolve() == Path(hook.source).resolve():
                     raise HookError(f"{hook.out} is the capture itself; write the packets that pass to another file")
-                self._out = Path(hook.out).open("wb")
+                self._out = Path(hook.out).open("wb")  # noqa: SIM115 - closed by close()
                 self._out.write(pcap_header())
         except BaseException:
             self._reader.close()
