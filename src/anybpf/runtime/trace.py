@@ -1,6 +1,6 @@
 """What programs print with ``bpf_trace_printk`` and its kin: the engine's trace pipe, as Python reads it.
 
-The pipe is bounded (256 KiB): when nobody reads, the oldest lines are lost, and the next line that is read says how many.
+The pipe is bounded (256 KiB): when nobody reads, the oldest lines are lost, and the next line read says how many.
 Lines look like those of Linux's ``/sys/kernel/tracing/trace_pipe``.
 """
 

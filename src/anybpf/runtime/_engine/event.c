@@ -9,7 +9,6 @@
 #define ETH_P_802_3_MIN 0x0600u
 
 #define PACKET_HOST 0u
-#define PACKET_BROADCAST 1u
 #define PACKET_MULTICAST 2u
 #define PACKET_OTHERHOST 3u
 
@@ -74,12 +73,11 @@ static uint16_t protocol_of(const uint8_t *packet, uint32_t length) {
     return type;
 }
 
-/* __sk_buff.pkt_type: the receiving interface's own address is all zeros, as the loopback interface's is. */
+/* __sk_buff.pkt_type as on the loopback interface, whose own and broadcast addresses are all zeros. */
 static uint32_t packet_type_of(const uint8_t *packet) {
-    static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     static const uint8_t own[6] = {0};
-    if (packet[0] & 1) return memcmp(packet, broadcast, 6) == 0 ? PACKET_BROADCAST : PACKET_MULTICAST;
-    return memcmp(packet, own, 6) == 0 ? PACKET_HOST : PACKET_OTHERHOST;
+    if (packet[0] & 1) return PACKET_MULTICAST;
+    return memcmp(packet, own, sizeof own) == 0 ? PACKET_HOST : PACKET_OTHERHOST;
 }
 
 static void load_skb(ab_event *event, const uint8_t *packet, uint32_t length) {

@@ -20,10 +20,9 @@
 #define CSUM_LEVEL_RESET 3u
 #define CSUM_LEVEL_MAX 3u
 
-/* bpf_csum_diff(from, from_size, to, to_size, seed): 16 bits since Linux 6.13, on every architecture. */
+/* bpf_csum_diff(from, from_size, to, to_size, seed): since Linux 6.13 of any sizes, and 16 bits on every architecture. */
 AB_HELPER(csum_diff) {
     uint32_t from_size = (uint32_t)a2, to_size = (uint32_t)a4, seed = (uint32_t)a5;
-    if (((from_size | to_size) & 3) != 0) return ab_result(-AB_EINVAL);
     uint32_t sum = to_size != 0 ? ab_checksum_add(ab_pointer(a3), to_size, seed) : seed;
     if (from_size != 0) sum = ab_checksum_minus(sum, ab_checksum_add(ab_pointer(a1), from_size, 0));
     return ab_checksum_fold(sum);
@@ -89,10 +88,10 @@ AB_HELPER(csum_level) {
             else level--;
             break;
         case CSUM_LEVEL_RESET: known = level = 0; break;
-        case CSUM_LEVEL_QUERY: break;
+        case CSUM_LEVEL_QUERY: return known ? level : ab_result(-AB_EACCES);
         default: return ab_result(-AB_EINVAL);
     }
     event->flags &= ~(AB_EVENT_F_CSUM_UNNECESSARY | AB_EVENT_F_CSUM_LEVEL_MASK);
     event->flags |= known | level << AB_EVENT_F_CSUM_LEVEL_SHIFT;
-    return known ? level : ab_result(-AB_EACCES);
+    return 0;
 }
