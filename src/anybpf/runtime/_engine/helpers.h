@@ -53,6 +53,13 @@
     H("bpf_strtol", strtol) \
     H("bpf_strtoul", strtoul) \
     H("bpf_strncmp", strncmp) \
+    /* records for the user */ \
+    H("bpf_ringbuf_output", ringbuf_output) \
+    H("bpf_ringbuf_reserve", ringbuf_reserve) \
+    H("bpf_ringbuf_submit", ringbuf_submit) \
+    H("bpf_ringbuf_discard", ringbuf_discard) \
+    H("bpf_ringbuf_query", ringbuf_query) \
+    H("bpf_perf_event_output", perf_event_output) \
     /* memory */ \
     H("bpf_probe_read", probe_read) \
     H("bpf_probe_read_kernel", probe_read) \
