@@ -65,15 +65,16 @@ _UPDATE = map_of(
 CORE: Final[tuple[Helper, ...]] = (
     # Maps
     helper(1, "void *bpf_map_lookup_elem(void *map, const void *key)",
-           _LOOKUP, KEY, returns=ReturnKind.MAP_VALUE_OR_NULL),
+           _LOOKUP, KEY, returns=ReturnKind.MAP_VALUE_OR_NULL, packet_access=True),
     helper(2, "long bpf_map_update_elem(void *map, const void *key, const void *value, __u64 flags)",
-           _UPDATE, KEY, VALUE, ANY),
-    helper(3, "long bpf_map_delete_elem(void *map, const void *key)", _UPDATE, KEY),
-    helper(87, "long bpf_map_push_elem(void *map, const void *value, __u64 flags)", _PUSHABLE, VALUE, ANY),
+           _UPDATE, KEY, VALUE, ANY, packet_access=True),
+    helper(3, "long bpf_map_delete_elem(void *map, const void *key)", _UPDATE, KEY, packet_access=True),
+    helper(87, "long bpf_map_push_elem(void *map, const void *value, __u64 flags)", _PUSHABLE, VALUE, ANY,
+           packet_access=True),
     helper(88, "long bpf_map_pop_elem(void *map, void *value)", _QUEUES, VALUE_OUT),
     helper(89, "long bpf_map_peek_elem(void *map, void *value)", _PUSHABLE, VALUE_OUT),
     helper(195, "void *bpf_map_lookup_percpu_elem(void *map, const void *key, __u32 cpu)", _PERCPU_MAPS, KEY, ANY,
-           returns=ReturnKind.MAP_VALUE_OR_NULL),
+           returns=ReturnKind.MAP_VALUE_OR_NULL, packet_access=True),
     helper(164, "long bpf_for_each_map_elem(void *map, void *callback_fn, void *callback_ctx, __u64 flags)",
            _ITERABLE, CALLBACK, CALLBACK_CONTEXT, ANY, callback=Callback.FOR_EACH_MAP_ELEMENT),
     # Control flow

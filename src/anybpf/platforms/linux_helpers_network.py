@@ -64,7 +64,7 @@ NETWORK: Final[tuple[Helper, ...]] = (
     helper(11, "long bpf_l4_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 flags)",
            CTX, ANY, ANY, ANY, ANY, changes_packet=True),
     helper(28, "__s64 bpf_csum_diff(__be32 *from, __u32 from_size, __be32 *to, __u32 to_size, __wsum seed)",
-           MEM_OR_NULL, SIZE_OR_ZERO, MEM_OR_NULL, SIZE_OR_ZERO, ANY),
+           MEM_OR_NULL, SIZE_OR_ZERO, MEM_OR_NULL, SIZE_OR_ZERO, ANY, packet_access=True),
     helper(40, "__s64 bpf_csum_update(struct __sk_buff *skb, __wsum csum)", CTX, ANY),
     helper(135, "long bpf_csum_level(struct __sk_buff *skb, __u64 level)", CTX, ANY),
     helper(34, "__u32 bpf_get_hash_recalc(struct __sk_buff *skb)", CTX),
