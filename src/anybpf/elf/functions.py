@@ -45,7 +45,7 @@ class FunctionTable:
             elif symbol.type == STT_NOTYPE and symbol.binding != STB_LOCAL and symbol.name:
                 labels.setdefault((symbol.section, symbol.value), symbol.name)
         self._labels = labels
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
         self._by_section: dict[int, list[Function]] = {}
         for section in file.sections:
             if section.is_code:
@@ -54,7 +54,7 @@ class FunctionTable:
                 self._by_section[section.index] = self._functions_of(section, symbols.get(section.index, []), taken)
         self._starts = {index: [f.start for f in found] for index, found in self._by_section.items()}
 
-    def _functions_of(self, section: Section, symbols: list[Symbol], taken: set[str]) -> list[Function]:
+    def _functions_of(self, section: Section, symbols: list[Symbol], taken: dict[str, int]) -> list[Function]:
         if not symbols:
             return [Function(_unique(section.name, section, taken), section, 0, section.size, True)]
         symbols.sort(key=lambda symbol: symbol.value)
@@ -87,13 +87,13 @@ class FunctionTable:
         return self._labels.get((section.index, offset), f"{section.name}+{offset // 8}")
 
 
-def _unique(name: str, section: Section, taken: set[str]) -> str:
+def _unique(name: str, section: Section, taken: dict[str, int]) -> str:
+    """Return ``name``, or what it is called because it is taken; ``taken`` counts how often each name was asked for."""
     candidate = name
     if candidate in taken:
         candidate = base = f"{name}@{section.name}"
-        number = 2
         while candidate in taken:
-            candidate = f"{base}#{number}"
-            number += 1
-    taken.add(candidate)
+            taken[base] += 1
+            candidate = f"{base}#{taken[base]}"
+    taken[candidate] = 1
     return candidate

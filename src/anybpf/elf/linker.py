@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from anybpf.btf import Btf
 from anybpf.btf import types as t
@@ -24,7 +23,6 @@ from anybpf.spec import CoreRelocation, ExternSpec, FunctionSpec, LineSpec, Prog
 
 _IMM = struct.Struct("<i")
 _KSYMS = ".ksyms"
-_Record = TypeVar("_Record", bound=tuple[int, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,10 @@ class _Code:
 
     text: bytearray
     references: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def references_between(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """Return the references of the instructions in bytes ``start`` to ``end``."""
+        return self.references[bisect_left(self.references, (start,)) : bisect_left(self.references, (end,))]
 
 
 class Linker:
@@ -49,7 +51,8 @@ class Linker:
         self._types = types
         self._functions = functions
         self._maps = maps
-        self._externs: dict[str, ExternSpec] = {}
+        self._externs: list[ExternSpec] = []
+        self._extern_index: dict[str, int] = {}
         self._extern_types = _extern_types(types.table)
         kconfig = next((i for i, s in enumerate(maps.specs) if s.name == KCONFIG and s.kconfig), None)
         self._kconfig = {} if kconfig is None else {v.name: (kconfig, v.offset) for v in maps.specs[kconfig].kconfig}
@@ -65,7 +68,7 @@ class Linker:
     @property
     def externs(self) -> tuple[ExternSpec, ...]:
         """The externs that the code refers to, by index."""
-        return tuple(self._externs.values())
+        return tuple(self._externs)
 
     def _relocate(self, section: Section) -> _Code:
         code = _Code(bytearray(section.data))
@@ -73,6 +76,8 @@ class Linker:
         for relocation in self._file.relocations(section):
             if relocation.offset % 8:
                 raise self._file.error(f"a relocation at byte {relocation.offset}, inside an instruction", section)
+            if self._functions.at(section.index, relocation.offset) is None:
+                continue  # between functions, where nothing runs
             relocated.add(relocation.offset)
             symbol = self._file.symbols[relocation.symbol]
             opcode = section.data[relocation.offset]
@@ -137,7 +142,8 @@ class Linker:
             slot = opcodes.find(opcode)
             while slot >= 0:
                 at = slot * 8
-                if section.data[at + 1] >> 4 == source and at not in relocated:
+                is_reference = section.data[at + 1] >> 4 == source and at not in relocated
+                if is_reference and self._functions.at(section.index, at) is not None:
                     (imm,) = _IMM.unpack_from(section.data, at + 4)
                     place = 8 * (slot + 1 + imm)
                     if self._functions.at(section.index, place) is None:
@@ -155,10 +161,11 @@ class Linker:
             _set_reference(code.text, at, op.LDDW_VARIABLE, self._extern(symbol, is_function=False))
 
     def _extern(self, symbol: Symbol, *, is_function: bool) -> int:
-        if symbol.name not in self._externs:
+        index = self._extern_index.setdefault(symbol.name, len(self._externs))
+        if index == len(self._externs):
             type_id, declared_function = self._extern_types.get(symbol.name, (0, is_function))
-            self._externs[symbol.name] = ExternSpec(symbol.name, declared_function, symbol.is_weak, type_id)
-        return list(self._externs).index(symbol.name)
+            self._externs.append(ExternSpec(symbol.name, declared_function, symbol.is_weak, type_id))
+        return index
 
     def _called_functions(self) -> set[tuple[int, int]]:
         """Return (section, start) of every function that another one refers to."""
@@ -186,7 +193,7 @@ class Linker:
             base = bases[member.section.index, member.start]
             code = self._code[member.section.index]
             text += code.text[member.start : member.end]
-            for at, section, place in _between(code.references, member.start, member.end):
+            for at, section, place in code.references_between(member.start, member.end):
                 callee = self._functions.at(section, place)
                 if callee is None:
                     continue
@@ -199,8 +206,7 @@ class Linker:
                 if place != callee.start:
                     inner[target] = self._functions.label(callee.section, place)
                 patches.append((base + (at - member.start) // 8, target))
-            self._spend(function, len(text))
-        self._budget -= len(text)
+            self._spend(function, member.end - member.start)
         for slot, target in patches:
             _IMM.pack_into(text, 8 * slot + 4, target - slot - 1)
         functions = [self._function_spec(member, bases[member.section.index, member.start]) for member in order]
@@ -213,7 +219,8 @@ class Linker:
         )  # fmt: skip
 
     def _spend(self, function: Function, size: int) -> None:
-        if size > self._budget:
+        self._budget -= size
+        if self._budget < 0:
             limit = 8 * len(self._file.data) + (1 << 20)
             raise self._file.error(
                 f"linked with all that they call, the functions up to {function.name!r} take more than {limit} bytes; "
@@ -237,11 +244,13 @@ class Linker:
             if info is None:
                 continue
             shift = bases[member.section.index, member.start] - member.start // 8
-            found = _between(info.lines, member.start, member.end)
-            self._budget -= 64 * len(found)
-            self._spend(function, 0)
-            lines += [LineSpec(at // 8 + shift, self._source(btf, *where)) for at, *where in found]
-            for at, type_id, access, kind in _between(info.core, member.start, member.end):
+            first, last = info.lines.find(member.start), info.lines.find(member.end)
+            self._spend(function, 64 * (last - first))
+            for at, file, text, place in info.lines.between(first, last):
+                lines.append(LineSpec(at // 8 + shift, self._source(btf, file, text, place)))
+            first, last = info.core.find(member.start), info.core.find(member.end)
+            self._spend(function, 64 * (last - first))
+            for at, type_id, access, kind in info.core.between(first, last):
                 core.append(CoreRelocation(at // 8 + shift, kind, type_id, btf.string(access)))
         return tuple(lines), tuple(core)
 
@@ -261,15 +270,6 @@ def _set_reference(text: bytearray, at: int, source: int, imm: int, next_imm: in
     _IMM.pack_into(text, at + 4, imm)
     if text[at] == op.OP_LDDW:
         struct.pack_into("<I", text, at + 12, (next_imm or 0) & 0xFFFFFFFF)
-
-
-def _between(records: list[_Record], start: int, end: int) -> list[_Record]:
-    """Return the records whose first field lies in ``start`` to ``end``; they ascend by it."""
-    return records[bisect_left(records, start, key=_first) : bisect_left(records, end, key=_first)]
-
-
-def _first(record: tuple[int, ...]) -> int:
-    return record[0]
 
 
 def _extern_types(btf: Btf) -> dict[str, tuple[int, bool]]:
