@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anybpf.runtime.jit import CompiledCode
     from anybpf.runtime.maps import Map
     from anybpf.runtime.program import Program
+    from anybpf.runtime.trace import TracePipe
 
 __all__ = ("Context", "default_context")
 
@@ -49,6 +50,13 @@ class Context:
     def next_id(self) -> int:
         """Return an id that no program or link of this context has had. (Maps have ids of their own.)"""
         return next(self._ids)
+
+    @property
+    def trace(self) -> TracePipe:
+        """What programs print (``bpf_printk``)."""
+        from anybpf.runtime.trace import TracePipe
+
+        return TracePipe(self.engine)
 
     @property
     def compiler(self) -> Executor:

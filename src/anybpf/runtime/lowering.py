@@ -19,16 +19,18 @@ from dataclasses import dataclass, field, replace
 from anybpf.errors import LoadError
 from anybpf.isa import Instruction, Text, jump_target
 from anybpf.isa import opcodes as op
-from anybpf.platforms import Context, FieldKind, MapKind
+from anybpf.platforms import Context, ContextField, FieldKind, MapKind
 from anybpf.runtime.context_flow import ContextFlow
 from anybpf.verifier.verdict import Facts
 
-__all__ = ("PACKET_FIELDS", "Lowered", "lower")
+__all__ = ("PACKET_FIELDS", "Lowered", "kernel_pointers", "lower")
 
 #: Context fields that hold packet pointers, and where the pointers stand in ``struct ab_event``, in bytes.
 PACKET_FIELDS: Mapping[FieldKind, int] = {FieldKind.PACKET: 0, FieldKind.PACKET_END: 8, FieldKind.PACKET_META: 16}
 EVENT_SIZE = 64  # bytes of struct ab_event, which ends where the context begins (checked by the engine's build)
 
+#: Fields whose pointers a program follows without a test, and which nothing here can fill.
+_KERNEL_FIELDS = (FieldKind.FLOW_KEYS, FieldKind.ARGUMENT)
 _LOOKUP = "bpf_map_lookup_elem"
 _ARRAYS = (MapKind.ARRAY, MapKind.PERCPU_ARRAY)
 _SLOT = struct.Struct("<BBhi")
@@ -62,6 +64,7 @@ def lower(
     trusted: bool,
     helper_names: Mapping[int, str],
     map_kinds: tuple[MapKind, ...],
+    externs: tuple[str, ...] = (),
 ) -> Lowered:
     """Lower a program.
 
@@ -69,25 +72,27 @@ def lower(
     :param facts: what the verifier proved; None for programs that it has not accepted.
     :param trusted: follow the context pointer without proof when there are no facts. Without facts and trust nothing is
         changed: only the checked interpreter can run the result.
-    :param helper_names: by id. :param map_kinds: by the index that the text uses.
-    :raises LoadError: a trusted program uses the context pointer in a way that only the verifier can follow.
+    :param helper_names: by id. :param map_kinds, externs: by the index that the text uses.
+    :raises LoadError: the program needs something of a kernel, or, when it is trusted, uses the context pointer in a
+        way that only the verifier can follow.
     """
     loads: Mapping[int, int] = {}
     maps: Mapping[int, int] = {}
+    changed: dict[int, Instruction] = {}
     if facts is not None:
         loads, maps = facts.context_loads, facts.helper_maps
+        changed = {slot: _dead(i) for slot, i in enumerate(text) if i and slot not in facts.reached and _refers(i)}
     elif trusted:
         flow = ContextFlow(text, context)
         loads, maps = flow.context_loads, flow.helper_maps
-    changed = {}
     for slot, offset in loads.items():
-        instruction = text[slot]
-        found = context.field_at(offset, op.SIZE_BYTES[instruction.opcode & 0x18]) if instruction else None
-        if instruction is not None and found is not None and found.kind in PACKET_FIELDS:
-            changed[slot] = _header_load(instruction, offset, PACKET_FIELDS[found.kind])
+        found = _field_loaded(text[slot], context, offset)
+        if found is not None and found.kind in PACKET_FIELDS:
+            changed[slot] = _header_load(text[slot], offset, PACKET_FIELDS[found.kind])
     if changed:
         text = tuple(changed.get(slot, instruction) for slot, instruction in enumerate(text))
         code = _patched(code, changed)
+    _require_no_kernel(text, externs)
     return Lowered(
         text,
         code,
@@ -100,6 +105,15 @@ def lower(
         },
         facts is not None or trusted,
     )
+
+
+def kernel_pointers(text: Text, context: Context, facts: Facts) -> bool:
+    """Return whether a verified program takes pointers out of its context that only a kernel can give.
+
+    Such a program is safe in a kernel and not here, except in the checked interpreter.
+    """
+    loaded = (_field_loaded(text[slot], context, offset) for slot, offset in facts.context_loads.items())
+    return any(found is not None and found.kind in _KERNEL_FIELDS for found in loaded)
 
 
 def functions_of(text: Text) -> tuple[int, ...]:
@@ -126,6 +140,35 @@ def helpers_of(text: Text, offered: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(called))
 
 
+def _field_loaded(instruction: Instruction | None, context: Context, offset: int) -> ContextField | None:
+    return None if instruction is None else context.field_at(offset, op.SIZE_BYTES[instruction.opcode & 0x18])
+
+
+def _refers(instruction: Instruction) -> bool:
+    """Return whether an instruction refers to something outside the object."""
+    if instruction.opcode == op.OP_CALL:
+        return instruction.src != op.CALL_LOCAL
+    return instruction.is_wide and instruction.src == op.LDDW_VARIABLE
+
+
+def _dead(instruction: Instruction) -> Instruction:
+    """Return what stands for an instruction that no path reaches: a move of 0 of the same length."""
+    if instruction.is_wide:
+        return replace(instruction, src=op.LDDW_IMMEDIATE, imm=0, next_imm=0)
+    return Instruction(op.CLASS_ALU64 | op.ALU_MOV | op.SOURCE_K)
+
+
+def _require_no_kernel(text: Text, externs: tuple[str, ...]) -> None:
+    for slot, instruction in enumerate(text):
+        if instruction is None:
+            continue
+        function = instruction.opcode == op.OP_CALL and instruction.src == op.CALL_KFUNC
+        if function or (instruction.is_wide and instruction.src == op.LDDW_VARIABLE):
+            what = "calls the kernel function" if function else "uses the kernel variable"
+            name = externs[instruction.imm] if 0 <= instruction.imm < len(externs) else f"number {instruction.imm}"
+            raise LoadError(f"instruction {slot} {what} {name}, and there is no kernel here")
+
+
 def _calls(instruction: Instruction | None, chosen: Callable[[int], bool]) -> bool:
     return (
         instruction is not None
@@ -135,8 +178,9 @@ def _calls(instruction: Instruction | None, chosen: Callable[[int], bool]) -> bo
     )
 
 
-def _header_load(instruction: Instruction, offset: int, member: int) -> Instruction:
+def _header_load(instruction: Instruction | None, offset: int, member: int) -> Instruction:
     """Return the load of a pointer in the header that stands for a load of ``offset`` in the context."""
+    assert instruction is not None
     distance = member - EVENT_SIZE - offset
     if not -0x8000 <= instruction.offset + distance <= 0x7FFF:
         raise LoadError(f"the load of a context field at offset {instruction.offset} cannot be lowered")

@@ -21,7 +21,7 @@ __all__ = ("NativeProgram",)
 class NativeProgram:
     """Owns an ``ab_program`` and its machine code; once it is garbage they are freed, when nothing can be running them.
 
-    :param handle: the ``ab_program *``. :param maps: ``ab_map *`` by index. :param needs: what must live as long.
+    :param handle: the ``ab_program *``. :param maps: ``ab_map *`` by index.
     :param tail_call: id of the platform's tail call helper, or None.
     """
 
@@ -33,14 +33,12 @@ class NativeProgram:
         addresses: dict[int, int],
         maps: list[Any],
         tail_call: int | None,
-        needs: tuple[object, ...],
     ) -> None:
         self.handle = handle
         self._lowered = lowered
         self._addresses = addresses
         self._maps = maps
         self._tail_call = tail_call
-        self._needs = needs
         self._lock = threading.Lock()
         self._code: list[CompiledCode] = []
         self.refusal: LoadError | None = None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ("Hook", "Mode", "Packets", "Program", "Redirect", "Replay", "RunResult")
 
 #: How a program runs: machine code; the interpreter; the interpreter that checks every access; None: automatic, which
-#: begins in the interpreter and goes on in machine code when a background thread has compiled a program that runs often.
+#: begins in the interpreter and goes on in machine code, which a background thread compiles for programs that run often.
 Mode = Literal["jit", "interpreter", "checked"] | None
 
 #: Events after which an automatic program is compiled: a short test never loads LLVM.
@@ -211,7 +211,7 @@ class Program:
     def replay(self, packets: Packets, *, mode: Mode = None, keep: Iterable[int] = ()) -> Replay:
         """Run on captured packets, as a packet socket or interface would deliver them.
 
-        :param keep: packets for which the program returns one of these numbers (0 to 63) are kept in the result.
+        :param keep: packets for which the program returns one of these numbers are kept; 63 stands for all above, too.
         :raises ProgramFault: as :meth:`test_run`; the runs before have happened.
         """
         return self._run(packets.data, packets.offsets, packets.lengths, packets.times, mode, keep, packet_socket=True)

@@ -136,7 +136,7 @@ typedef struct ab_batch {
     uint64_t first;               /* in and out: the next event to run */
     const uint8_t *context;       /* initial context of every event; may be NULL */
     uint64_t *results;            /* count numbers: r0 of each run; may be NULL */
-    uint64_t keep;                /* a bit for each return value below 64: append the packet, as it then is, to `kept` */
+    uint64_t keep;                /* a bit a return value, the last for all of 63 and more: append the packet, as it then is */
     uint8_t *kept;                /* pcap records with times in nanoseconds, in the machine's byte order; begin with NULL */
     uint64_t kept_capacity;       /* begin with 0 */
     uint64_t kept_length;         /* in and out; the caller sets it to 0 when it has taken the records */
