@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import latency
 import machine_code
 from measure import Figure
 from rich.console import Console
@@ -26,6 +27,7 @@ from toolchain import Unavailable
 Benchmark = Callable[[Path, int], Iterator[Figure]]
 BENCHMARKS: dict[str, Benchmark] = {
     "machine-code": machine_code.measure,
+    "compilation": latency.measure,
 }
 
 

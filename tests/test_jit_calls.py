@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from anybpf.errors import LoadError
-from anybpf.isa import Instruction, encode
+from anybpf import elf
+from anybpf.errors import InstructionError, LoadError, ObjectError
+from anybpf.isa import Instruction, decode, encode
 from anybpf.isa import opcodes as op
 from anybpf.runtime.jit import translate_program
 from anybpf.runtime.jit_bindings import Bindings, MapBinding, bind
 from anybpf.runtime.jit_symbols import LOAD_PACKET, TAIL_CALL, ArrayLayout
+from anybpf.runtime.lowering import Lowered, functions_of, helpers_of
 from machine_code import Engine, address, helper, program, run
 
 LOOKUP, UPDATE, LOOP = 1, 2, 181
@@ -273,11 +276,40 @@ def test_text_is_the_same_in_every_process(engine: Engine) -> None:
 
 
 def test_what_cannot_be_compiled_is_refused_with_its_instruction() -> None:
-    """Kernel functions and kernel variables have no address here; the message names the instruction."""
+    """Kernel functions and variables have no address here, nor has the entry; the message names the instruction."""
     with pytest.raises(LoadError, match="instruction 0: kernel function 3"):
         run(encode([Instruction(op.OP_CALL, src=op.CALL_KFUNC, imm=3), Instruction(op.OP_EXIT)]))
     with pytest.raises(LoadError, match="instruction 0: lddw"):
         run(encode([Instruction(op.OP_LDDW, src=op.LDDW_VARIABLE), None, Instruction(op.OP_EXIT)]))
+    with pytest.raises(LoadError, match="instruction 1 refers to the program's entry"):
+        run("again:\nr0 = 1\ncall again\nexit")
+
+
+def test_an_entry_that_takes_more_than_two_arguments_gets_zeros() -> None:
+    """Only r1 and r2 are given to a program; a third register, even one used as a pointer, is 0."""
+    assert run("r0 = r3\nif r3 == 0 goto out\nr0 = *(u64 *)(r3 + 0)\nout:\nexit", bytes(8)) == 0
+
+
+@pytest.mark.corpus
+def test_every_program_of_the_corpus_becomes_valid_ir(corpus: Path) -> None:
+    """Real programs of every size translate to IR that LLVM's own verifier accepts."""
+    llvm = pytest.importorskip("llvmlite.binding")
+    count = 0
+    for path in sorted(corpus.glob("objects/*/*.o")):
+        try:
+            programs = [(spec, decode(spec.code)) for spec in elf.open(path)]
+        except (InstructionError, ObjectError):
+            continue  # what they are is the loader's business
+        for spec, text in programs:
+            if any(i is not None and i.opcode == op.OP_CALL and i.src == op.CALL_KFUNC for i in text):
+                continue
+            lowered = Lowered(text, spec.code, functions_of(text), helpers_of(text, ()))
+            with llvm.parse_assembly(
+                translate_program(lowered, Bindings(tail_call=12)), llvm.create_context()
+            ) as module:
+                module.verify()
+            count += 1
+    assert count > 250
 
 
 def test_a_missing_helper_is_a_load_error() -> None:

@@ -61,6 +61,10 @@ def translate(text: Text, functions: Sequence[int], shapes: Shapes) -> str:
     :param functions: entry slots: 0 first, then those that are called or passed to helpers.
     :raises LoadError: for what cannot be compiled, with the slot.
     """
+    for slot, instruction in enumerate(text):
+        refers = instruction is not None and (instruction.opcode == op.OP_CALL or instruction.is_wide)
+        if instruction is not None and refers and jump_target(instruction, slot) == 0:
+            raise LoadError(f"instruction {slot} refers to the program's entry, which only the runtime may call")
     flows = {entry: analyse(text, entry) for entry in functions}
     body = "".join(FunctionTranslator(text, flow, flows, shapes).translate() for flow in flows.values())
     maps = sorted({i.imm for i in text if i is not None and i.is_wide and i.src == op.LDDW_MAP_INDEX})
@@ -117,7 +121,7 @@ class FunctionTranslator(ArithmeticEmitter):
         for r in range(REGISTERS - 1):
             if first.live_in >> r & 1:
                 pointer = first.pointers_in >> r & 1
-                value = f"%r{r}" if arguments >> r & 1 else "0"
+                value = f"%r{r}" if arguments >> r & 1 else "null" if pointer else "0"
                 prologue.append(f"  store {'ptr' if pointer else 'i64'} {value}, ptr %{'p' if pointer else 'v'}{r}")
         prologue.append(f"  br label %b{flow.entry}")
         return "\n".join((*prologue, *self._lines, "}\n"))
