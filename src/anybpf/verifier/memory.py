@@ -6,7 +6,7 @@ from typing import Final
 
 from anybpf.isa import opcodes as op
 from anybpf.isa.instruction import Instruction
-from anybpf.platforms import ContextField, FieldKind
+from anybpf.platforms import Context, ContextField, FieldKind
 from anybpf.verifier import stack
 from anybpf.verifier.failure import Rejection
 from anybpf.verifier.needs import PACKET_BIT, Need, register_bit, stack_bits
@@ -239,21 +239,29 @@ def _field(subject: Subject, slot: int, pointer: Pointer, offset: int, size: int
     if pointer.variable is not None:
         raise Rejection("context-access", what=f"{name} is accessed at an offset that is not constant")
     place = pointer.offset + offset
+    field = _require_field(context, name, place, size, False)
+    matters = field.kind is not FieldKind.SCALAR
+    if matters and (size != field.element or (place - field.offset) % size):
+        raise Rejection("context-access", what=f"field {field.name} of {name} can only be read whole")
+    _note_context(subject, slot, place, matters, pointer)
+    return _field_value(subject, field, size)
+
+
+def _require_field(context: Context, name: str, place: int, size: int, write: bool) -> ContextField:
+    """The field that an access reaches; rejects what the context does not allow."""
+    allowed = context.access(place, size, write=write)
+    if allowed is not None:
+        return allowed
     field = context.field_at(place, size)
     if field is None:
-        if context.opaque and 0 <= place and place + size <= context.size and not place % size:
-            _note_context(subject, slot, place, False, pointer)
-            return of_size(size)
         raise Rejection("context-access", what=f"{name} has no field that holds {size} bytes at offset {place}")
-    relative = (place - field.offset) % field.element
-    whole = size == field.element and not relative
-    wide = field.wide and size == 8 and not place % 8
-    narrow = field.narrow and size < field.element and not place % size and relative + size <= field.element
-    if not field.readable or not (whole or wide or narrow) or (field.kind is not FieldKind.SCALAR and not whole):
-        what = "cannot be read" if not field.readable else f"cannot be read in {size} bytes at offset {place}"
-        raise Rejection("context-access", what=f"field {field.name} of {name} ({field.element} bytes each) {what}")
-    _note_context(subject, slot, place, field.kind is not FieldKind.SCALAR, pointer)
-    return _field_value(subject, field, size)
+    if write and not field.writable:
+        raise Rejection("read-only", what=f"field {field.name} of {name}")
+    verb = "written" if write else "read"
+    how = f" in {size} bytes at offset {place}" if write or field.readable else ""
+    raise Rejection(
+        "context-access", what=f"field {field.name} of {name} ({field.element} bytes each) cannot be {verb}{how}"
+    )
 
 
 def _note_context(subject: Subject, slot: int, place: int, matters: bool, pointer: Pointer) -> None:
@@ -283,18 +291,13 @@ def _field_value(subject: Subject, field: ContextField, size: int) -> Value:
         return _PACKET_END
     if kind is FieldKind.PACKET_META:
         return _PACKET_META
-    if kind is FieldKind.SOCKET_OR_NULL:
+    if kind in (FieldKind.SOCKET, FieldKind.SOCKET_OR_NULL, FieldKind.FLOW_KEYS):
         return Pointer(
             Region.SOCKET,
             structure=subject.platform.structures.get(field.structure),
             identity=subject.new_identity(),
-            nullable=True,
+            nullable=kind is FieldKind.SOCKET_OR_NULL,
         )
-    if kind is FieldKind.FLOW_KEYS:
-        structure = subject.platform.structures.get(field.structure)
-        if structure is not None:
-            return Pointer(Region.SOCKET, structure=structure)
-        return Pointer(Region.MEMORY, size=56)
     return of_size(size)
 
 
@@ -454,22 +457,7 @@ def _store_field(subject: Subject, pointer: Pointer, offset: int, size: int) -> 
     name = context.name or "the context"
     if pointer.variable is not None:
         raise Rejection("context-access", what=f"{name} is accessed at an offset that is not constant")
-    place = pointer.offset + offset
-    field = context.field_at(place, size)
-    if field is None:
-        raise Rejection("context-access", what=f"{name} has no field that holds {size} bytes at offset {place}")
-    if not field.writable:
-        raise Rejection("read-only", what=f"field {field.name} of {name}")
-    whole = size == field.element and not (place - field.offset) % field.element
-    if not whole and not (field.wide and size == 8 and not place % 8) and not _narrow_store(field, place, size):
-        raise Rejection(
-            "context-access", what=f"field {field.name} of {name} cannot be written in {size} bytes at offset {place}"
-        )
-
-
-def _narrow_store(field: ContextField, place: int, size: int) -> bool:
-    # Arrays (scratch space such as cb[]) take stores of any aligned width.
-    return field.narrow and field.size > field.element and size < field.element and not place % size
+    _require_field(context, name, pointer.offset + offset, size, True)
 
 
 # Atomic operations.

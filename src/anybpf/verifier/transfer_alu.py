@@ -266,6 +266,8 @@ def _pointer(
             return _moved(state, dst, value, src, operand, other, True)
         assert isinstance(operand, Pointer)
         return _distance(dst, value, src, operand)
+    if operation == op.ALU_SUB and isinstance(value, Pointer) and isinstance(operand, Pointer):
+        return truncate(_distance(dst, value, src, operand), 32)
     name = f"r{dst}" if isinstance(value, Pointer) else f"r{src}"
     pointer = value if isinstance(value, Pointer) else operand
     how = "32-bit arithmetic" if bits == 32 else "this operation"
