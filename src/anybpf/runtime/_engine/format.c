@@ -69,7 +69,7 @@ static void put_string(printer *to, const field *how, uint64_t address, ab_slot 
     put_text(to, how, text, copied > 0 ? (uint64_t)copied - 1 : 0);
 }
 
-/* %p and its unhashed kin: all 16 digits. */
+/* %p and its kin: all 16 digits. Linux hashes what %p prints, to hide where the kernel is; here nobody is to be kept from it. */
 static void put_pointer(printer *to, const field *how, uint64_t address) {
     field wide = *how;
     if (wide.width == 0) {
@@ -129,8 +129,10 @@ static const char *read_field(const char *at, field *how) {
     return at;
 }
 
-/* `at` stands at the p. Returns the last character of the conversion, or NULL. */
-static const char *convert_pointer(printer *to, const char *at, const field *how, uint64_t argument, ab_slot *slot) {
+/* Prints what stands at the p. Returns the last character of the conversion, or NULL. As in Linux, what is followed into memory
+ * ignores the field's width. */
+static const char *print_pointer(printer *to, const char *at, const field *how, uint64_t argument, ab_slot *slot) {
+    static const field bare;
     char kind = at[1];
     if (ends_conversion(kind)) {
         put_pointer(to, how, argument);
@@ -138,7 +140,7 @@ static const char *convert_pointer(printer *to, const char *at, const field *how
     }
     if ((kind == 'k' || kind == 'u') && at[2] == 's') {
         if (!ends_conversion(at[3])) return NULL;
-        put_string(to, how, argument, slot);
+        put_string(to, &bare, argument, slot);
         return at + 2;
     }
     if (kind == 'K' || kind == 'x') {
@@ -150,10 +152,17 @@ static const char *convert_pointer(printer *to, const char *at, const field *how
         return at + 1;
     }
     if ((kind == 'i' || kind == 'I') && (at[2] == '4' || at[2] == '6')) {
-        put_ip(to, how, argument, at[2] == '6', kind == 'i', slot);
+        put_ip(to, &bare, argument, at[2] == '6', kind == 'i', slot);
         return at + 2;
     }
     return NULL;
+}
+
+/* Letters and digits behind a pointer's conversion belong to it, as in Linux. */
+static const char *convert_pointer(printer *to, const char *at, const field *how, uint64_t argument, ab_slot *slot) {
+    at = print_pointer(to, at, how, argument, slot);
+    while (at != NULL && is_letter_or_digit(at[1])) at++;
+    return at;
 }
 
 static const char *convert_integer(printer *to, const char *at, const field *how, uint64_t argument) {
@@ -196,7 +205,7 @@ int64_t ab_format(
     if (size > 0) out[0] = 0;
     if (format_size == 0 || memchr(format, 0, (size_t)format_size) == NULL) return -AB_EINVAL;
     for (const char *at = format; *at != 0; at++) {
-        if (!is_printable(*at) && !is_space(*at)) return -AB_EINVAL;
+        if ((uint8_t)*at < 0x80 && !is_printable(*at) && !is_space(*at)) return -AB_EINVAL;
         if (*at != '%') {
             put(&to, *at);
         } else if (at[1] == '%') {
