@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ("Hook", "Mode", "Packets", "Program", "Redirect", "Replay", "RunResult")
 
 #: How a program runs: machine code; the interpreter; the interpreter that checks every access; None: automatic, which
-#: begins in the interpreter and goes on in machine code, which a background thread compiles for programs that run often.
+#: begins in the interpreter and goes on in machine code, which a background thread compiles when it runs often.
 Mode = Literal["jit", "interpreter", "checked"] | None
 
 #: Events after which an automatic program is compiled: a short test never loads LLVM.
