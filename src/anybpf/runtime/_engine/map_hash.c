@@ -303,11 +303,15 @@ static void destroy(ab_map *map) {
     free(map);
 }
 
+static uint64_t owned(ab_map *map, uint64_t address) {
+    return ab_pool_owned(&hash_of(map)->pool, address, sizeof(ab_hash_element));
+}
+
 #define HASH_OPS(lookup_function)                                                                            \
     {                                                                                                        \
         .lookup = (lookup_function), .update = update, .remove = remove_key, .next_key = next_key,           \
         .read = read_user, .write = write_user, .take = take, .destroy = destroy, .iterate = iterate,        \
-        .count = count,                                                                                      \
+        .count = count, .owned = owned,                                                                      \
     }
 
 static const ab_map_ops hash_ops = HASH_OPS(lookup);

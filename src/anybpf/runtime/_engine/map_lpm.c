@@ -354,9 +354,13 @@ static void destroy(ab_map *map) {
     free(map);
 }
 
+static uint64_t owned(ab_map *map, uint64_t address) {
+    return ab_pool_owned(&trie_of(map)->pool, address, sizeof(node));
+}
+
 static const ab_map_ops lpm_ops = {
     .lookup = lookup, .update = update, .remove = remove_prefix, .next_key = next_key, .read = read_user, .write = update,
-    .destroy = destroy, .iterate = iterate, .count = count,
+    .destroy = destroy, .iterate = iterate, .count = count, .owned = owned,
 };
 
 ab_map *ab_lpm_create(ab_engine *engine, const ab_map_shape *shape, int *error) {

@@ -147,3 +147,26 @@ void ab_pool_retire(ab_pool *pool, ab_slot *slot, ab_element *element) {
         }
     }
 }
+
+uint64_t ab_pool_owned(ab_pool *pool, uint64_t address, uint64_t private) {
+    uint64_t elements_size = pool->chunk_elements * pool->element_size;
+    uint64_t values_size = pool->chunk_elements * pool->per_cpu_size;
+    uint64_t owned = 0;
+    ab_mutex_lock(&pool->mutex);
+    for (const ab_pool_chunk *chunk = pool->chunks; chunk != NULL; chunk = chunk->next) {
+        uint64_t in_elements = address - (uint64_t)(uintptr_t)(chunk + 1);
+        uint64_t in_values = address - (uint64_t)(uintptr_t)chunk->values;
+        if (in_elements < elements_size) {
+            uint64_t at = in_elements % pool->element_size;
+            owned = at < private ? 0 : pool->element_size - at;
+            break;
+        }
+        if (chunk->values != NULL && in_values < pool->engine->cpus * pool->cpu_stride) {
+            uint64_t at = in_values % pool->cpu_stride;
+            owned = at < values_size ? pool->per_cpu_size - at % pool->per_cpu_size : 0;
+            break;
+        }
+    }
+    ab_mutex_unlock(&pool->mutex);
+    return owned;
+}

@@ -49,5 +49,8 @@ ab_element *ab_pool_take(ab_pool *pool, ab_slot *slot);
 void ab_pool_give_back(ab_pool *pool, ab_slot *slot, ab_element *element);
 /* An element that has just been unlinked; the slot is inside. */
 void ab_pool_retire(ab_pool *pool, ab_slot *slot, ab_element *element);
+/* Bytes from `address` to the end of the element, or of one cpu's value, that holds it. 0 when none does, or `address` lies in
+ * the first `private` bytes of an element. */
+uint64_t ab_pool_owned(ab_pool *pool, uint64_t address, uint64_t private);
 
 #endif
