@@ -20,10 +20,10 @@ from anybpf.platforms.linux_helpers_socket import (
 )
 from anybpf.platforms.model import AttachRule, Context, ProgramType, Section
 
-__all__ = ("PROGRAM_TYPES",)
+__all__ = ("ATTACH_TYPES", "PROGRAM_TYPES")
 
 #: ``enum bpf_attach_type`` in its order, without its ``BPF_`` prefix, as bpftool prints it.
-_ATTACH_TYPES: Final = (
+_IN_ORDER: Final = (
     "cgroup_inet_ingress", "cgroup_inet_egress", "cgroup_inet_sock_create", "cgroup_sock_ops",
     "sk_skb_stream_parser", "sk_skb_stream_verdict", "cgroup_device", "sk_msg_verdict", "cgroup_inet4_bind",
     "cgroup_inet6_bind", "cgroup_inet4_connect", "cgroup_inet6_connect", "cgroup_inet4_post_bind",
@@ -37,12 +37,13 @@ _ATTACH_TYPES: Final = (
     "cgroup_unix_sendmsg", "cgroup_unix_recvmsg", "cgroup_unix_getpeername", "cgroup_unix_getsockname",
     "netkit_primary", "netkit_peer", "trace_kprobe_session", "trace_uprobe_session",
 )  # fmt: skip
-_NUMBERS: Final = {name: number for number, name in enumerate(_ATTACH_TYPES)}
+#: Name of an attach type → its number.
+ATTACH_TYPES: Final = {name: number for number, name in enumerate(_IN_ORDER)}
 
 
 def _attach(text: str) -> dict[str, int]:
     """Return the attach types named in ``text`` with their numbers."""
-    return {name: _NUMBERS[name] for name in text.split()}
+    return {name: ATTACH_TYPES[name] for name in text.split()}
 
 
 def _sections(attach_type: str, text: str, *, prefix: bool = False) -> tuple[Section, ...]:

@@ -1,0 +1,62 @@
+/* ebpf_numbers.h: map types and helpers by their numbers.
+ * Made by anybpf.platforms.headers from the platform's tables: do not edit. */
+#ifndef ANYBPF_EBPF_NUMBERS_H
+#define ANYBPF_EBPF_NUMBERS_H
+
+enum bpf_map_type {
+    BPF_MAP_TYPE_UNSPEC = 0,
+    BPF_MAP_TYPE_HASH = 1,
+    BPF_MAP_TYPE_ARRAY = 2,
+    BPF_MAP_TYPE_PROG_ARRAY = 3,
+    BPF_MAP_TYPE_PERCPU_HASH = 4,
+    BPF_MAP_TYPE_PERCPU_ARRAY = 5,
+    BPF_MAP_TYPE_HASH_OF_MAPS = 6,
+    BPF_MAP_TYPE_ARRAY_OF_MAPS = 7,
+    BPF_MAP_TYPE_LRU_HASH = 8,
+    BPF_MAP_TYPE_LPM_TRIE = 9,
+    BPF_MAP_TYPE_QUEUE = 10,
+    BPF_MAP_TYPE_LRU_PERCPU_HASH = 11,
+    BPF_MAP_TYPE_STACK = 12,
+    BPF_MAP_TYPE_RINGBUF = 13,
+    BPF_MAP_TYPE_PERF_EVENT_ARRAY = 14,
+    BPF_MAP_TYPE_XSKMAP = 16,
+};
+enum bpf_func_id {
+    BPF_FUNC_map_lookup_elem = 1,
+    BPF_FUNC_map_update_elem = 2,
+    BPF_FUNC_map_delete_elem = 3,
+    BPF_FUNC_map_lookup_and_delete_elem = 4,
+    BPF_FUNC_tail_call = 5,
+    BPF_FUNC_get_prandom_u32 = 6,
+    BPF_FUNC_ktime_get_boot_ns = 7,
+    BPF_FUNC_get_smp_processor_id = 8,
+    BPF_FUNC_ktime_get_ns = 9,
+    BPF_FUNC_csum_diff = 10,
+    BPF_FUNC_ringbuf_output = 11,
+    BPF_FUNC_trace_printk2 = 12,
+    BPF_FUNC_trace_printk3 = 13,
+    BPF_FUNC_trace_printk4 = 14,
+    BPF_FUNC_trace_printk5 = 15,
+    BPF_FUNC_map_push_elem = 16,
+    BPF_FUNC_map_pop_elem = 17,
+    BPF_FUNC_map_peek_elem = 18,
+    BPF_FUNC_get_current_pid_tgid = 19,
+    BPF_FUNC_get_current_logon_id = 20,
+    BPF_FUNC_is_current_admin = 21,
+    BPF_FUNC_memcpy_s = 22,
+    BPF_FUNC_memcmp_s = 23,
+    BPF_FUNC_memset = 24,
+    BPF_FUNC_memmove_s = 25,
+    BPF_FUNC_get_socket_cookie = 26,
+    BPF_FUNC_strncpy_s = 27,
+    BPF_FUNC_strncat_s = 28,
+    BPF_FUNC_strnlen_s = 29,
+    BPF_FUNC_ktime_get_boot_ms = 30,
+    BPF_FUNC_ktime_get_ms = 31,
+    BPF_FUNC_perf_event_output = 32,
+    BPF_FUNC_get_current_process_start_key = 33,
+    BPF_FUNC_get_current_thread_create_time = 34,
+    BPF_FUNC_redirect_map = 35,
+};
+
+#endif
