@@ -184,5 +184,3 @@ def _context_fields(context: Context) -> Iterable[dict[str, int]]:
                 "kind": _FIELDS.get(field.kind, lib.AB_FIELD_NUMBER),
                 "writable": field.writable,
             }
-    if context.opaque:
-        yield {"offset": 0, "size": context.size, "kind": lib.AB_FIELD_NUMBER, "writable": 0}

@@ -30,7 +30,7 @@ PACKET_FIELDS: Mapping[FieldKind, int] = {FieldKind.PACKET: 0, FieldKind.PACKET_
 EVENT_SIZE = 64  # bytes of struct ab_event, which ends where the context begins (checked by the engine's build)
 
 #: Fields whose pointers a program follows without a test, and which nothing here can fill.
-_KERNEL_FIELDS = (FieldKind.FLOW_KEYS, FieldKind.ARGUMENT)
+_KERNEL_FIELDS = (FieldKind.SOCKET, FieldKind.FLOW_KEYS, FieldKind.ARGUMENT)
 _LOOKUP = "bpf_map_lookup_elem"
 _ARRAYS = (MapKind.ARRAY, MapKind.PERCPU_ARRAY)
 _SLOT = struct.Struct("<BBhi")

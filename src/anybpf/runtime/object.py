@@ -42,23 +42,30 @@ class Object:
     """
 
     def __init__(
-        self, spec: ObjectSpec, platform: Platform, context: Context, maps: dict[str, Map], programs: dict[str, Program]
+        self,
+        spec: ObjectSpec,
+        platform: Platform,
+        context: Context,
+        maps: dict[str, Map],
+        programs: dict[str, Program],
+        given: frozenset[int],
     ) -> None:
         self.spec = spec
         self.platform = platform
         self.context = context
         self.maps: Mapping[str, Map] = MappingProxyType(maps)
         self.programs: Mapping[str, Program] = MappingProxyType(programs)
+        self._given = given
         for program in programs.values():
             program.owner = self
 
     def close(self) -> None:
-        """Close the programs, then the maps that are not pinned. Further calls do nothing."""
+        """Close the programs, then the maps that are neither pinned nor the caller's. Further calls do nothing."""
         for program in self.programs.values():
             program.close()
         pinned = set(map(id, self.context.pins.values()))
         for opened in self.maps.values():
-            if id(opened) not in pinned:
+            if id(opened) not in pinned and opened.id not in self._given:
                 opened.close()
 
     def __enter__(self) -> Self:
@@ -120,7 +127,8 @@ def load(
         if mode == "jit":
             for loaded in loader.programs.values():
                 loaded.compile()
-    return Object(spec, rules, loader.context, loader.maps, loader.programs)
+    given = frozenset(m.id for m in (maps or {}).values())
+    return Object(spec, rules, loader.context, loader.maps, loader.programs, given)
 
 
 def _specification(source: str | PathLike[str] | bytes | ObjectSpec) -> ObjectSpec:
@@ -214,8 +222,11 @@ class _Loader:
         return kind
 
     def _create(self, declared: MapSpec) -> Map:
-        created = Map(self.context, declared, self._kind(declared), types=self.spec.btf)
+        inner = declared.inner and self._kind(declared.inner)
+        types = None if self.spec.btf is None else btf.load(self.spec.btf)
+        created = Map(self.context.engine, declared, self._kind(declared), btf=types, inner_kind=inner)
         self._made.append(created)
+        self.context.maps[created.id] = created
         return created
 
     def _compatible(self, found: Map, declared: MapSpec) -> Map:
@@ -247,7 +258,7 @@ class _Loader:
         addresses = {number: binding.helper_address(helper) for number, helper in helpers.items()}
         self._require_offered(spec.name, helpers, addresses)
         checked_only = not self.trusted and (facts is None or kernel_pointers(text, program_type.context, facts))
-        handles = [m.handle for m in maps]
+        handles = [m.native.handle for m in maps]
         handle = binding.create_program(
             self.context.engine,
             spec.name,
