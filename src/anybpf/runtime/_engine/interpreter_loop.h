@@ -264,7 +264,7 @@ static uint64_t interpret(const ab_program *program, uint32_t start, const uint6
         frame->may_goto = may_goto;
         may_goto = AB_MAY_GOTO_LIMIT;
 #ifdef AB_CHECKED
-        written[depth] = written[depth - 1] & AB_ARGUMENT_REGISTERS;
+        written[depth] = (written[depth - 1] & AB_ARGUMENT_REGISTERS) | 1u << 10;
         if (!ab_checked_push(checked, &r[10])) return 0;
 #else
         r[10] += AB_STACK_SIZE;
