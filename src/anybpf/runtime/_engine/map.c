@@ -41,6 +41,7 @@ int ab_map_kind_named(const char *name) {
 }
 
 ab_map *ab_map_create(ab_engine *engine, const ab_map_shape *shape, int *error) {
+    ab_map *map;
     if (shape->kind >= AB_MAP_KINDS || kinds[shape->kind].create == NULL) {
         *error = -AB_EINVAL;
         return NULL;
@@ -50,8 +51,12 @@ ab_map *ab_map_create(ab_engine *engine, const ab_map_shape *shape, int *error) 
         *error = -AB_EINVAL;
         return NULL;
     }
-    *error = 0;
-    return kinds[shape->kind].create(engine, shape, error);
+    map = kinds[shape->kind].create(engine, shape, error);
+    if (map != NULL) {
+        *error = 0;
+        ab_engine_retain(engine);
+    }
+    return map;
 }
 
 void ab_map_head_init(ab_map *map, ab_engine *engine, const ab_map_shape *shape, const ab_map_ops *ops) {
@@ -72,9 +77,15 @@ typedef struct doomed_map {
     ab_map *map;
 } doomed_map;
 
+static void destroy_now(ab_map *map) {
+    ab_engine *engine = map->engine;
+    map->ops->destroy(map);
+    ab_engine_release(engine);
+}
+
 static void destroy_doomed(ab_retired *retired) {
     doomed_map *doomed = (doomed_map *)(void *)retired; /* retired is its first member */
-    doomed->map->ops->destroy(doomed->map);
+    destroy_now(doomed->map);
     free(doomed);
 }
 
@@ -85,9 +96,11 @@ void ab_map_destroy(ab_map *map) {
         return;
     }
     doomed = malloc(sizeof *doomed);
-    if (doomed == NULL) { /* no memory to remember it by: wait for the grace period here */
+    if (doomed == NULL || atomic_load_explicit(&map->engine->closed, memory_order_acquire) != 0) {
+        /* No memory to remember it by, or nobody left who would: wait for the grace period here. */
+        free(doomed);
         ab_engine_synchronize(map->engine);
-        map->ops->destroy(map);
+        destroy_now(map);
         return;
     }
     doomed->map = map;

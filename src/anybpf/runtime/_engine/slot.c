@@ -53,6 +53,8 @@ ab_engine *ab_engine_create(uint32_t cpus) {
     engine->cpus = cpus;
     atomic_init(&engine->epoch, AB_EPOCH_FIRST);
     atomic_init(&engine->next_map, 1);
+    atomic_init(&engine->users, 1);
+    atomic_init(&engine->closed, 0);
     for (uint32_t cpu = 0; cpu < cpus; cpu++) {
         seat *here = &((seat *)engine->slots)[cpu];
         here->slot.engine = engine;
@@ -68,8 +70,20 @@ void ab_engine_destroy(ab_engine *engine) {
     if (engine == NULL) {
         return;
     }
+    atomic_store_explicit(&engine->closed, 1, memory_order_release);
     for (uint32_t cpu = 0; cpu < engine->cpus; cpu++) {
         ab_reclaim_drain(ab_engine_slot(engine, cpu));
+    }
+    ab_engine_release(engine);
+}
+
+void ab_engine_retain(ab_engine *engine) {
+    atomic_fetch_add_explicit(&engine->users, 1, memory_order_relaxed);
+}
+
+void ab_engine_release(ab_engine *engine) {
+    if (atomic_fetch_sub_explicit(&engine->users, 1, memory_order_acq_rel) != 1) {
+        return;
     }
     ab_trace_destroy(engine->trace);
     ab_condition_deinit(&engine->released);

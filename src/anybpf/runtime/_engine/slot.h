@@ -15,11 +15,17 @@ struct ab_engine {
     ab_mutex mutex;            /* guards ownership of slots */
     ab_condition released;
     _Atomic uint32_t next_map; /* ids of maps */
+    _Atomic uint32_t users;    /* the engine's creator, and every map: the last one frees it */
+    _Atomic uint32_t closed;   /* ab_engine_destroy was called */
     ab_trace *trace;           /* lines that programs print */
     uint8_t before[AB_CACHE_LINE];
     _Atomic uint64_t epoch; /* on a line of its own: every slot reads it between events */
     uint8_t after[AB_CACHE_LINE];
 };
+
+/* For what lives in the engine: it goes when the last user has released it. */
+void ab_engine_retain(ab_engine *engine);
+void ab_engine_release(ab_engine *engine);
 
 ab_slot *ab_engine_slot(const ab_engine *engine, uint32_t cpu);
 
