@@ -58,13 +58,13 @@ class _Owner:
 
     def __init__(self, engine: Any, handle: Any) -> None:
         self._engine = engine
-        self.handle = handle
+        self._handle = handle
 
     def __del__(self, _destroy: Any = lib.ab_map_destroy) -> None:
-        _destroy(self.handle)
+        _destroy(self._handle)
 
     def keep(self, address: Any) -> None:
-        """Do nothing: as the destructor of an address inside the map, it keeps the map alive."""
+        """Do nothing: as the destructor of an address, this method keeps the map alive as long as the address."""
 
 
 class NativeMap:
@@ -100,28 +100,24 @@ class NativeMap:
         if handle == ffi.NULL:
             declared = f"a key of {key_size} bytes, a value of {value_size}, {max_entries} entries, flags {flags:#x}"
             raise MapError(-error[0], f"map {name!r}: a {kind.value} needs {_DEMANDS[kind]}; declared are {declared}")
-        self._owner: _Owner | None = _Owner(engine, handle)
+        self._keep: Any = _Owner(engine, handle).keep
+        self._handle: Any = ffi.gc(handle, self._keep)
         self.id = int(lib.ab_map_id(handle))
         self.user_value_size = int(lib.ab_map_user_value_size(handle))
 
     @property
-    def owner(self) -> _Owner:
-        """What keeps the ``ab_map`` in being: hold it as long as its address is in use, :meth:`close` or not.
+    def handle(self) -> Any:
+        """The ``ab_map *``; who holds it (a program, a view of the memory) keeps the map in being, closed or not.
 
         :raises MapError: EBADF, the map is closed.
         """
-        if self._owner is None:
+        if self._handle is None:
             raise MapError(_EBADF, f"map {self.name!r} is closed")
-        return self._owner
-
-    @property
-    def handle(self) -> Any:
-        """The ``ab_map *``; MapError EBADF after :meth:`close`."""
-        return self.owner.handle
+        return self._handle
 
     def close(self) -> None:
-        """Give the map up. Its memory goes when nobody holds its :attr:`owner` any more (programs, views)."""
-        self._owner = None
+        """Give the map up. It ends when nobody holds its :attr:`handle` any more."""
+        self._handle = self._keep = None
 
     def _refused(self, result: int, operation: str) -> MapError:
         reason = _REASONS.get(-result, "no memory is left" if result == -12 else "the engine refuses it")
@@ -256,9 +252,8 @@ class NativeMap:
     def memory(self) -> memoryview | None:
         """The values of an array as one piece of memory that programs see too; None for other kinds."""
         size = ffi.new("uint64_t *")
-        owner = self.owner
-        address = lib.ab_map_memory(owner.handle, size)
-        return None if address == ffi.NULL else memoryview(ffi.buffer(ffi.gc(address, owner.keep), size[0]))
+        address = lib.ab_map_memory(self.handle, size)
+        return None if address == ffi.NULL else memoryview(ffi.buffer(ffi.gc(address, self._keep), size[0]))
 
     @property
     def rings(self) -> int:

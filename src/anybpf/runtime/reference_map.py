@@ -67,7 +67,7 @@ class ReferenceMap(NativeMap):
     def _keep(self, value: bytes) -> tuple[object, object]:
         """What must live as long as an entry: the object, to be given out again, and what the address belongs to."""
         held: Any = self.referent(value)
-        return held, held.native if self.kind is MapKind.PROG_ARRAY else held.native.owner
+        return held, held.native if self.kind is MapKind.PROG_ARRAY else held.native.handle
 
     def write(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Store a reference."""
