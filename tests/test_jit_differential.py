@@ -44,10 +44,12 @@ def access(draw: st.DrawFn) -> str:
     prepare = ""
     if draw(st.booleans()):
         index = draw(register.filter(lambda name: name != pointer))
-        # The pointer is made by addition in either order, or moves by a constant.
-        how = draw(st.integers(0, 2))
+        # The pointer is made by addition in either order or by subtraction, or moves by a constant.
+        how = draw(st.integers(0, 3))
         if how == 0:
             prepare = f"{index} &= 56\n{pointer} = {base}\n{pointer} += {index}\n"
+        elif how == 3:
+            prepare = f"{index} &= 56\n{pointer} = {base}\n{pointer} += 56\n{pointer} -= {index}\n"
         elif how == 1:
             prepare = f"{pointer} = {index}\n{pointer} &= 56\n{pointer} += {base}\n"
         else:

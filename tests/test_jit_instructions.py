@@ -268,6 +268,17 @@ def test_acquire_and_release(size: int) -> None:
     assert struct.unpack_from("<Q", memory) == ((0x1112131415161718 & ~low) | (0xA1A2A3A4A5A6A7A8 & low),)
 
 
+@pytest.mark.parametrize("sign", ["<<=", ">>=", "s>>="])
+def test_shifts_by_more_than_the_width_that_llvm_can_foresee(sign: str) -> None:
+    """Amounts are taken modulo the width also where LLVM knows the amount and would call such a shift undefined."""
+    source = "r0 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r1 + 0)\nr3 &= 0\nr3 |= 68\n"
+    memory = struct.pack("<Q", 0x8000000000000123)
+    for left, right, width in (("r0", "r3", 64), ("w0", "w3", 32)):
+        instruction = program(f"{left} {sign} {right}\nexit").text[0]
+        assert instruction is not None
+        assert run(f"{source}{left} {sign} {right}\nexit", memory) == alu(instruction, 0x8000000000000123, 68), width
+
+
 def test_may_goto_ends_an_endless_loop() -> None:
     """may_goto falls through 8 Mi times in one activation of a function, then jumps."""
     assert run("r0 = 0\nloop:\nmay_goto out\nr0 += 1\ngoto loop\nout:\nexit") == 8 * 1024 * 1024
