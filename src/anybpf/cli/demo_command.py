@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 import anybpf
 from anybpf import elf, verifier
@@ -37,7 +38,7 @@ class Sample:
 
 
 ACCEPTED = (
-    Sample("count", "linux", "counts packets and bytes per protocol"),
+    Sample("count", "linux", "counts packets per protocol"),
     Sample("droppacket", "windows", "drops empty UDP datagrams; written for eBPF for Windows"),
 )
 REJECTED = Sample("droppacket_unsafe", "windows", "the same with a bounds check forgotten")
@@ -80,7 +81,7 @@ def run(sample: Sample, *, quiet: bool) -> dict[str, Any]:
 def build(sample: Sample, *, quiet: bool) -> ObjectSpec:
     """Compile a sample, or take the object that is shipped with the package when there is no clang."""
     if not quiet:
-        console().rule(f"[bold]{sample.name}.c[/bold]  {sample.purpose}", align="left")
+        console().print(Text.assemble("\n", (f"{sample.name}.c", "bold"), f"  {sample.purpose}"))
     with as_file(SAMPLES / f"{sample.name}.c") as source:
         try:
             data, origin = compile_source(Path(source), platform=sample.platform), "compiled"

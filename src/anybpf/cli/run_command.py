@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 import anybpf
 from anybpf.cli.inputs import (
@@ -24,11 +25,13 @@ from anybpf.cli.inputs import (
 from anybpf.cli.output import console, print_json, table
 from anybpf.hooks import Pcap, Totals
 from anybpf.hooks.pcap import Progress as ProgressCallback
-from anybpf.platforms import ProgramType
+from anybpf.platforms import MapKind, ProgramType
 from anybpf.runtime import Map, Object, Program
 
 #: Captures smaller than this are done before a progress bar could be read.
 PROGRESS_BYTES = 20_000_000
+RINGS = frozenset({MapKind.RINGBUF, MapKind.PERF_EVENT_ARRAY})
+QUEUES = frozenset({MapKind.QUEUE, MapKind.STACK})
 #: Entries of a map that the tables show; --json gives all.
 SHOWN_ENTRIES = 20
 
@@ -88,7 +91,7 @@ def as_record(object_name: str, loaded: Object, program: Program, totals: Totals
         "mode": mode or "automatic",
         "packets": totals.packets,
         "returns": {action_name(program.type, number): count for number, count in totals.returns.items()},
-        "maps": {name: list(entries(held)) for name, held in loaded.maps.items() if held.readable},
+        "maps": {name: list(entries(held)) for name, held in loaded.maps.items()},
         "ns_per_packet": round(totals.ns_per_packet, 1),
         "verdict": None if verdict is None else "accept" if verdict.ok else "reject",
     }
@@ -101,9 +104,26 @@ def action_name(program_type: ProgramType, number: int) -> str:
 
 
 def entries(held: Map) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a map as its typed keys and values."""
-    for key, value in held.items():
-        yield {"key": key, "value": value}
+    """Yield the entries of a map as typed keys and values; rings, queues and stacks are emptied, in their order."""
+    if held.kind in RINGS:
+        values: Iterable[Any] = held.drain()
+    elif held.kind in QUEUES:
+        values = emptied(held)
+    elif held.kind is MapKind.BLOOM_FILTER:
+        values = ()  # nobody can list what a bloom filter has seen
+    else:
+        for key, value in held.items():
+            yield {"key": key, "value": value.name if isinstance(value, (Program, Map)) else value}
+        return
+    for number, value in enumerate(values):
+        yield {"key": number, "value": value}
+
+
+def emptied(queue: Map) -> Iterator[Any]:
+    """Yield what a queue or stack holds, taking it out."""
+    with suppress(KeyError):
+        while True:
+            yield queue.pop()
 
 
 def print_record(record: dict[str, Any], maps: Iterable[Map]) -> None:
@@ -126,12 +146,25 @@ def print_record(record: dict[str, Any], maps: Iterable[Map]) -> None:
 
 
 def print_map(name: str, kind: str, held: list[dict[str, Any]]) -> None:
-    """Print the first entries of a map."""
-    rows = [(entry["key"], entry["value"]) for entry in held[:SHOWN_ENTRIES]]
+    """Print the first entries of a map that are not all zero."""
+    telling = [entry for entry in held if not is_zero(entry["value"])]
+    rows = [(entry["key"], entry["value"]) for entry in telling[:SHOWN_ENTRIES]]
+    note = f", {len(held) - len(telling)} of them zero" if len(telling) < len(held) else ""
+    numbers = [c for n, c in enumerate(("key", "value")) if all(isinstance(row[n], int) for row in rows)]
+    title = f"map {name} ({kind}): {len(held)} {'entry' if len(held) == 1 else 'entries'}{note}"
     console().print()
-    console().print(table(f"map {name} ({kind}): {len(held)} entries", ["key", "value"], rows))
-    if len(held) > SHOWN_ENTRIES:
-        console().print(f"… and {len(held) - SHOWN_ENTRIES} more; --json lists them all")
+    console().print(table(title, ["key", "value"], rows, numbers=numbers) if rows else Text(title, "bold"))
+    if len(telling) > SHOWN_ENTRIES:
+        console().print(f"… and {len(telling) - SHOWN_ENTRIES} more; --json lists them all")
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a typed value is zero in all its parts."""
+    if isinstance(value, Mapping):
+        return all(map(is_zero, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_zero, value))
+    return not any(value) if isinstance(value, bytes) else value == 0
 
 
 @contextmanager

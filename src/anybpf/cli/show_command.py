@@ -54,7 +54,7 @@ def as_record(spec: ObjectSpec, platform: Platform, type_name: str | None) -> di
         "license": spec.license,
         "version": spec.version,
         "btf": spec.btf is not None,
-        "programs": [_program(program, platform, type_name) for program in spec.programs],
+        "programs": [_program(spec, program, platform, type_name) for program in spec.programs],
         "maps": [row for declared in spec.maps for row in _maps(declared, platform)],
         "externs": [
             {"name": extern.name, "kind": "function" if extern.is_function else "variable", "weak": extern.weak}
@@ -63,9 +63,9 @@ def as_record(spec: ObjectSpec, platform: Platform, type_name: str | None) -> di
     }
 
 
-def _program(program: ProgramSpec, platform: Platform, type_name: str | None) -> dict[str, Any]:
+def _program(spec: ObjectSpec, program: ProgramSpec, platform: Platform, type_name: str | None) -> dict[str, Any]:
     try:
-        kind: str | None = platforms.program_type_for(platform, program, type_name).name
+        kind: str | None = platforms.program_type_for(platform, program, type_name, spec=spec).name
     except PlatformError:
         kind = None
     return {
