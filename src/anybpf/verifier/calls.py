@@ -13,6 +13,7 @@ from anybpf.verifier.failure import Rejection
 from anybpf.verifier.memory import require_inside, write_stack
 from anybpf.verifier.needs import Need, register_bit, stack_bits
 from anybpf.verifier.scalar import TOP, Scalar, describe, range_of
+from anybpf.verifier.special import KERNEL_POINTER
 from anybpf.verifier.state import State
 from anybpf.verifier.subject import Back, Step, Subject
 from anybpf.verifier.transfer_alu import fail_uninitialised
@@ -362,7 +363,7 @@ def _timer(call: HelperCall, index: int, arg: Arg) -> None:
 
 
 def _kptr(call: HelperCall, index: int, arg: Arg) -> None:
-    _field_pointer(call, index, "kernel pointer")
+    _field_pointer(call, index, KERNEL_POINTER)
 
 
 def _socket(call: HelperCall, index: int, arg: Arg) -> None:

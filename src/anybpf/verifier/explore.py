@@ -3,7 +3,8 @@
 A path is a stack of :class:`Node`, one a block visited. When all that follows a node has been explored, what was needed
 runs backwards through its block (:mod:`anybpf.verifier.needs`) and is added to its parent's. At merge points the state
 is kept with its need, and later arrivals that it covers end there (:mod:`anybpf.verifier.cover`). An arrival that is
-covered by a state on its own path has made no progress: the loop need not end, and the program is refused.
+covered by a state on its own path has made no progress: the loop need not end, and the program is refused, unless
+something at run time bounds it (callbacks, may_goto).
 
 Reads: the compiled blocks. Writes: the subject's facts. Raises: :class:`Rejection`. Invariant: everything that a state
 in ``explored`` stands for is safe, provided the whole exploration ends without a rejection.
@@ -12,10 +13,19 @@ in ``explored`` stands for is safe, provided the whole exploration ends without 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final
+from typing import Final, NamedTuple
 
 from anybpf.isa import jump_target
 from anybpf.isa import opcodes as op
+from anybpf.verifier.callbacks import (
+    back_callback_exit,
+    back_first_round,
+    back_next_round,
+    call_back,
+    next_round,
+    return_from_callback,
+)
+from anybpf.verifier.calls import back_helper_call
 from anybpf.verifier.cfg import Block, Graph
 from anybpf.verifier.compiled import CompiledBlock, compile_block
 from anybpf.verifier.cover import Snapshot
@@ -26,11 +36,15 @@ from anybpf.verifier.needs import FRAME_BITS, PACKET_BIT, register_bit, stack_bi
 from anybpf.verifier.state import State
 from anybpf.verifier.subject import Back, Subject
 from anybpf.verifier.transfer_jump import Decide, back_jump, compile_jump
+from anybpf.verifier.widen import widen
 
-__all__ = ("Explorer", "Node")
+__all__ = ("Explorer", "Node", "Way")
 
 #: Explored states kept for one point; the least useful make room.
 _KEPT: Final = 48
+
+#: Rounds of a repetition that are followed one by one before states are widened.
+_PATIENCE: Final = 3
 
 #: r6 to r9, which a call keeps.
 _SAVED: Final = 0x3C0
@@ -38,21 +52,30 @@ _SAVED: Final = 0x3C0
 _Key = tuple[int, tuple[int, ...]]
 
 
+class Way(NamedTuple):
+    """A way on from a block: the next block, the state there, whether a jump was taken (None: there was no choice), and
+    how needs run back over it (None: unchanged)."""
+
+    block: int
+    state: State
+    taken: bool | None = None
+    back: Back = None
+
+
 class Node:
     """One visit of a block.
 
-    :attr pending: the ways on that are still to be explored: block, state, whether the jump was taken.
-    :attr taken: the way that is being explored, or None when there was no choice.
+    :attr pending: the ways on that are still to be explored. :attr way: the one that is being explored.
     :attr back: what the instruction that ends the block needs; None when it changes no need.
     """
 
-    __slots__ = ("back", "block", "exact", "pending", "read", "snapshot", "taken", "trace")
+    __slots__ = ("back", "block", "exact", "pending", "read", "snapshot", "trace", "way")
 
     def __init__(self, block: Block, snapshot: Snapshot | None) -> None:
         self.block = block
         self.snapshot = snapshot
-        self.pending: list[tuple[int, State, bool | None]] = []
-        self.taken: bool | None = None
+        self.pending: list[Way] = []
+        self.way: Way | None = None
         self.back: Back = None
         self.read = 0
         self.exact = 0
@@ -95,8 +118,8 @@ class Explorer:
         while path:
             node = path[-1]
             if node.pending:
-                successor, state, node.taken = node.pending.pop()
-                self._enter(successor, state)
+                node.way = way = node.pending.pop()
+                self._enter(way.block, way.state)
             else:
                 self._leave(path.pop())
 
@@ -109,13 +132,10 @@ class Explorer:
             for known in point.explored:
                 if known.covers(state):
                     known.hits += 1
-                    if self.path:
-                        self.path[-1].read |= known.read
-                        self.path[-1].exact |= known.exact
+                    self._need(known.read, known.exact)
                     return
-            if block.is_loop_head:
-                state.slot = block.start
-                self._require_progress(point, state, block)
+            if point.active and self._repeats(point, state, block):
+                return
             snapshot = Snapshot(state.copy())
             point.active.append(snapshot)
         node = Node(block, snapshot)
@@ -133,8 +153,13 @@ class Explorer:
             step(state)
         self._finish(node, state)
 
-    def _require_progress(self, point: _Point, state: State, block: Block) -> None:
-        """Reject a state that one on the same path covers. Older ones are compared with more and more rarely."""
+    def _repeats(self, point: _Point, state: State, block: Block) -> bool:
+        """Whether a state on the same path covers ``state``, so that nothing new follows.
+
+        Within one turn, if it also covers that state, that is an endless loop, which is rejected. Between turns of a bounded repetition it is the end
+        of the analysis: whatever the repetition does from here on has been seen. States that keep changing from turn to
+        turn are widened. Older states are compared more and more rarely.
+        """
         active = point.active
         position, stride = len(active) - 1, 1
         while position >= 0:
@@ -142,9 +167,31 @@ class Explorer:
             if not snapshot.read:
                 snapshot.close(*self._everything(snapshot.state, block))
             if snapshot.covers(state):
-                raise Rejection("unbounded-loop", head=block.start)
+                if snapshot.state.turn != state.turn:
+                    self._need(snapshot.read, snapshot.exact)
+                    return True
+                # Covered is not enough: a loop that counts down from an unknown number narrows its range each time.
+                mirror = Snapshot(state)
+                mirror.close(*self._everything(state, block))
+                if mirror.covers(snapshot.state):
+                    state.slot = block.start
+                    raise Rejection("unbounded-loop", head=block.start)
             position -= stride
             stride *= 2
+        turns = sum(snapshot.state.turn != state.turn for snapshot in active)
+        if turns >= _PATIENCE and active[-1].state.turn != state.turn:
+            widen(active[-1].state, state, turns > _PATIENCE)
+        return False
+
+    def _need(self, read: int, exact: int) -> None:
+        """Add what the way that the current node is on needs, where it begins."""
+        if self.path:
+            node = self.path[-1]
+            assert node.way is not None
+            if node.way.back is not None:
+                read, exact = node.way.back(read, exact, node.trace)
+            node.read |= read
+            node.exact |= exact
 
     def _everything(self, state: State, block: Block) -> tuple[int, int]:
         """A need of all that may still be used."""
@@ -165,16 +212,25 @@ class Explorer:
         state.slot = slot
         if opcode == op.OP_EXIT:
             self._exit(node, state)
+        elif slot in self.subject.callback_calls:
+            inside = call_back(self.subject, state, instruction.imm)
+            node.back = back_helper_call
+            node.pending.append(Way(self.graph.at[inside.function], inside, None, back_first_round))
+            node.pending.append(Way(block.successors[0], state))
         elif instruction.class_ not in (op.CLASS_JMP, op.CLASS_JMP32):
-            node.pending.append((block.successors[0], state, None))
+            node.pending.append(Way(block.successors[0], state))
         elif opcode == op.OP_CALL and instruction.src == op.CALL_LOCAL:
             target = jump_target(instruction, slot)
             assert target is not None
             enter_function(self.subject, state, target)
-            node.pending.append((self.graph.at[target], state, None))
-            node.back = back_call
+            node.pending.append(Way(self.graph.at[target], state, None, back_call))
+        elif opcode == op.OP_MAY_GOTO:
+            spent = state.copy()
+            state.turn = self.subject.new_identity()
+            node.pending.append(Way(block.successors[1], spent, True))
+            node.pending.append(Way(block.successors[0], state, False))
         elif opcode in (op.OP_CALL, op.OP_JA, op.OP_JA32):
-            node.pending.append((block.successors[0], state, None))
+            node.pending.append(Way(block.successors[0], state))
         else:
             decision = self._decisions.get(slot)
             if decision is None:
@@ -182,9 +238,9 @@ class Explorer:
             node.back = decision[1]
             passed, taken = decision[0](state)
             if taken is not None:
-                node.pending.append((block.successors[1], taken, True))
+                node.pending.append(Way(block.successors[1], taken, True))
             if passed is not None:
-                node.pending.append((block.successors[0], passed, False))
+                node.pending.append(Way(block.successors[0], passed, False))
 
     def _exit(self, node: Node, state: State) -> None:
         if not state.chain:
@@ -192,9 +248,18 @@ class Explorer:
             node.read = register_bit(0)
             node.exact = register_bit(0)
             return
-        resume = leave_function(state) + 1
-        node.pending.append((self.graph.at[resume], state, None))
-        node.back = back_return
+        call = state.callers[-1]
+        resume = self.graph.at[call.call + 1]
+        if call.round is None:
+            leave_function(state)
+            node.pending.append(Way(resume, state, None, back_return))
+            return
+        node.read = register_bit(0)
+        round_ = return_from_callback(state)
+        state.slot = call.call  # where the next round is called from
+        inside = next_round(self.subject, state, round_)
+        node.pending.append(Way(resume, state, None, back_callback_exit))
+        node.pending.append(Way(self.graph.at[round_.function], inside, None, back_next_round))
 
     def _leave(self, node: Node) -> None:
         """Everything behind ``node`` is explored: work out what it needed."""
@@ -211,7 +276,4 @@ class Explorer:
             point.explored.insert(0, snapshot)
             if len(point.explored) > _KEPT:
                 point.explored.remove(min(point.explored[_KEPT // 2 :], key=lambda known: known.hits))
-        if self.path:
-            parent = self.path[-1]
-            parent.read |= read
-            parent.exact |= exact
+        self._need(read, exact)

@@ -7,7 +7,7 @@ from anybpf.verifier.failure import Rejection
 from anybpf.verifier.needs import FRAME_BITS, PACKET_BIT, Need
 from anybpf.verifier.scalar import describe
 from anybpf.verifier.stack import new_frame
-from anybpf.verifier.state import Caller, State
+from anybpf.verifier.state import Caller, Round, State
 from anybpf.verifier.subject import Subject
 from anybpf.verifier.values import Pointer, Region, describe_value, number_of
 
@@ -17,8 +17,8 @@ __all__ = ("back_call", "back_return", "enter_function", "leave_function", "requ
 _ARGUMENTS = 0x3E
 
 
-def enter_function(subject: Subject, state: State, target: int) -> None:
-    """Call the function at slot ``target``."""
+def enter_function(subject: Subject, state: State, target: int, round: Round | None = None) -> None:
+    """Call the function at slot ``target``; for a round of a helper's callbacks when ``round`` says so."""
     if state.lock is not None:
         raise Rejection("lock", what="a function is called while a lock is held")
     depth = len(state.callers) + 2
@@ -26,7 +26,7 @@ def enter_function(subject: Subject, state: State, target: int) -> None:
     if depth > op.MAX_CALL_DEPTH or target in functions:
         raise Rejection("call-depth", depth=depth, limit=op.MAX_CALL_DEPTH)
     registers = state.registers
-    state.callers = (*state.callers, Caller(state.function, state.slot, tuple(registers[6:10])))
+    state.callers = (*state.callers, Caller(state.function, state.slot, tuple(registers[6:10]), state.turn, round))
     state.chain = (*state.chain, state.slot)
     subject.chains.setdefault((*functions, target), state.slot)
     registers[0] = None
@@ -34,6 +34,8 @@ def enter_function(subject: Subject, state: State, target: int) -> None:
     registers[10] = Pointer(Region.STACK, index=len(state.callers))
     state.frames.append(new_frame())
     state.function = target
+    if round is not None:
+        state.turn = subject.new_identity()
 
 
 def leave_function(state: State) -> int:
@@ -49,6 +51,7 @@ def leave_function(state: State) -> int:
     state.registers[6:10] = caller.registers
     state.registers[10] = Pointer(Region.STACK, index=len(state.callers))
     state.function = caller.function
+    state.turn = caller.turn
     return caller.call
 
 

@@ -94,7 +94,8 @@ def _require_packet(
         else:
             why = f"only {proven} bytes from there on are proven" if pointer.terms else f"only {proven} bytes are proven"
         raise Rejection("packet-bounds", size=size, offset=_spread(pointer, offset), proven=why)
-    if write and pointer.region is Region.PACKET and not subject.program_type.packet_writable:
+    program_type = subject.program_type
+    if write and pointer.region is Region.PACKET and not (program_type.packet_writable or program_type.context.memory):
         raise Rejection("read-only", what="the packet")
 
 

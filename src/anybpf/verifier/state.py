@@ -11,22 +11,42 @@ from anybpf.verifier.values import Link, Linked, Pointer, Region, Value
 __all__ = ("Caller", "Reference", "State")
 
 
+#: Something acquired that must be released: its identity, and the slot of the call that acquired it.
+Reference = tuple[int, int]
+
+
 class Caller:
     """A frame that waits for a call to return. Immutable.
 
     :attr function: slot of its function. :attr call: slot of the call. :attr registers: its r6 to r9.
+    :attr turn: the caller's :attr:`State.turn`. :attr round: what it is called for, when a helper calls it back.
     """
 
-    __slots__ = ("call", "function", "registers")
+    __slots__ = ("call", "function", "registers", "round", "turn")
 
-    def __init__(self, function: int, call: int, registers: tuple[Value | None, ...]) -> None:
+    def __init__(
+        self, function: int, call: int, registers: tuple[Value | None, ...], turn: int, round: Round | None = None
+    ) -> None:
         self.function = function
         self.call = call
         self.registers = registers
+        self.turn = turn
+        self.round = round
 
 
-#: Something acquired that must be released: its identity, and the slot of the call that acquired it.
-Reference = tuple[int, int]
+class Round:
+    """How a helper calls back: the function's slot, its arguments (r1 on), what the helper returns in the end (r0), and
+    the references held, which a round must leave as they were. Immutable."""
+
+    __slots__ = ("arguments", "function", "references", "result")
+
+    def __init__(
+        self, function: int, arguments: tuple[Value, ...], result: Value | None, references: tuple[Reference, ...]
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.result = result
+        self.references = references
 
 
 class State:
@@ -36,13 +56,17 @@ class State:
     :attr frames: stack frames, the entry function's first. :attr callers: one for each frame but the current.
     :attr ranges: terms of a packet pointer → bytes from there that are proven to lie in the packet.
     :attr meta_range: bytes from the start of the metadata proven to lie before the packet.
+    :attr length: where the program is given plain memory: the link of its length in bytes.
     :attr references: what must be released, oldest first. :attr lock: identity and offset of the lock held, or None.
     :attr chain: slots of the calls that lead here, the entry function's first. :attr function: slot of the current one.
+    :attr turn: which bounded repetition the current frame is in: changes when a callback's round begins or may_goto is
+        passed, so that coming back to an earlier state is no sign of an endless loop.
     :attr slot: the instruction that runs. :attr trace: what its block did that its code alone does not tell, in order.
     """
 
     __slots__ = (
-        "callers", "chain", "frames", "function", "lock", "meta_range", "ranges", "references", "registers", "slot", "trace",
+        "callers", "chain", "frames", "function", "length", "lock", "meta_range", "ranges", "references", "registers", "slot", "trace",
+        "turn",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,10 +75,12 @@ class State:
         self.callers: tuple[Caller, ...] = ()
         self.ranges: dict[tuple[Link, ...], int] = {}
         self.meta_range = 0
+        self.length: Link | None = None
         self.references: tuple[Reference, ...] = ()
         self.lock: tuple[int, int] | None = None
         self.chain: tuple[int, ...] = ()
         self.function = 0
+        self.turn = 0
         self.slot = 0
         self.trace: list[object] = []
 
@@ -66,10 +92,12 @@ class State:
         other.callers = self.callers
         other.ranges = self.ranges  # replaced, never changed in place
         other.meta_range = self.meta_range
+        other.length = self.length
         other.references = self.references
         other.lock = self.lock
         other.chain = self.chain
         other.function = self.function
+        other.turn = self.turn
         other.slot = self.slot
         other.trace = []
         return other
@@ -121,7 +149,7 @@ def _replace_registers(caller: Caller, change: Callable[[Value], Value | None]) 
     registers = tuple(None if value is None else change(value) for value in caller.registers)
     if all(new is old for new, old in zip(registers, caller.registers, strict=True)):
         return caller
-    return Caller(caller.function, caller.call, registers)
+    return Caller(caller.function, caller.call, registers, caller.turn, caller.round)
 
 
 def refine_linked(state: State, link: Link, learn: Callable[[Linked], Scalar | None]) -> bool:

@@ -115,6 +115,10 @@ def _learn_linked(state: State, value: Linked, number: Scalar) -> bool:
         distance = other.delta - value.delta
         return number if not distance else apply(op.ALU_ADD, 64, number, constant(distance))
 
+    if value.link is state.length:
+        least = learn(Linked(number, value.link, 0))
+        if least is not None and least.umin > state.ranges.get((), 0):
+            state.ranges = {**state.ranges, (): least.umin}
     return refine_linked(state, value.link, learn)
 
 
@@ -175,6 +179,11 @@ def _decide_pointer(
             return _packet_end(state, comparison, a)
         if b.region is Region.PACKET_META and _is_packet_start(a):
             return _packet_end(state, SWAPPED[comparison], b)
+        if state.length is not None and a.region is b.region is Region.PACKET:
+            if _is_memory_end(state, b):
+                return _packet_end(state, comparison, a)
+            if _is_memory_end(state, a):
+                return _packet_end(state, SWAPPED[comparison], b)
         if a.region is b.region and comparison != op.JMP_JSET:
             return state, state.copy()
     raise Rejection(
@@ -231,6 +240,11 @@ def _settle(state: State, pointer: Pointer, valid: bool) -> None:
 
 def _is_packet_start(pointer: Pointer) -> bool:
     return pointer.region is Region.PACKET and not pointer.terms and not pointer.offset
+
+
+def _is_memory_end(state: State, pointer: Pointer) -> bool:
+    """Whether the pointer is the start of the memory that the program was given, plus its length."""
+    return pointer.terms == (state.length,) and not pointer.offset
 
 
 def _packet_end(state: State, comparison: int, pointer: Pointer) -> tuple[State | None, State | None]:

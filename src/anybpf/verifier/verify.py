@@ -114,7 +114,7 @@ def _text(text: Text, slot: int) -> str:
 def _path(subject: Subject, explorer: Explorer) -> tuple[PathStep, ...]:
     steps = []
     for node in explorer.path:
-        if node.taken is not None:
+        if node.way is not None and node.way.taken is not None:
             slot = node.block.last
-            steps.append(PathStep(slot, node.taken, _text(subject.text, slot), subject.program.source_at(slot)))
+            steps.append(PathStep(slot, node.way.taken, _text(subject.text, slot), subject.program.source_at(slot)))
     return tuple(steps)
