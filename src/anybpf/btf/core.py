@@ -138,17 +138,17 @@ def _candidates(access: Access, target: Btf) -> tuple[int, ...]:
     if not wanted.name:
         raise BtfError("it is about a type without a name")
     name = essential_name(wanted.name)
-    named = target.ids(name) + _flavors(target).get(name, ())
+    named = [*target.ids(name), *_flavors(target).get(name, ())]
     return tuple(type_id for type_id in named if same_kind(wanted, target.type(type_id)))
 
 
 @lru_cache(maxsize=4)
-def _flavors(target: Btf) -> dict[str, tuple[int, ...]]:
+def _flavors(target: Btf) -> dict[str, list[int]]:
     """Return the ids of types with a flavor in their name, by the name without it."""
-    found: dict[str, tuple[int, ...]] = {}
+    found: dict[str, list[int]] = {}
     for name in target.names():
         if "___" in name and (essential := essential_name(name)) != name:
-            found[essential] = found.get(essential, ()) + target.ids(name)
+            found.setdefault(essential, []).extend(target.ids(name))
     return found
 
 

@@ -66,6 +66,7 @@ class Btf:
         self._decoded_text = 0
         self._cache: dict[int, t.Type] = {0: t.Void()}
         self._names: dict[str, list[int]] | None = None
+        self._found: dict[tuple[str, _TypeClass], int | None] = {}
         self._records = self._scan(types, types + type_size)
 
     def _scan(self, position: int, end: int) -> array[int]:
@@ -109,15 +110,12 @@ class Btf:
         """Return the type with id ``type_id``."""
         found = self._cache.get(type_id)
         if found is None:
-            found = self._cache[type_id] = self.decode(type_id)
+            found = self._cache[type_id] = self._decode(type_id)
         return found
 
-    def decode(self, type_id: int) -> t.Type:
-        """Return the type with id ``type_id`` without keeping it; for passes over every type."""
-        if not 0 <= type_id < len(self._records):
+    def _decode(self, type_id: int) -> t.Type:
+        if not 0 < type_id < len(self._records):
             raise BtfError(f"type {type_id} does not exist; there are {len(self._records)}")
-        if type_id == 0:
-            return self._cache[0]
         position = self._records[type_id]
         name_offset, info, size_or_type = _RECORD.unpack_from(self.data, position)
         kind, count, flag = info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31)
@@ -229,9 +227,9 @@ class Btf:
         if isinstance(found, t.Array):
             return self.alignment_of(self.strip(found.type))
         if isinstance(found, t.Struct):
-            ordinary = [m for m in found.members if not m.bit_size]
-            largest = max((self.alignment_of(m.type) for m in ordinary), default=1)
-            packed = found.size % largest or any(m.bit_offset % (8 * self.alignment_of(m.type)) for m in ordinary)
+            places = [(m.bit_offset, max(self.alignment_of(m.type), 1)) for m in found.members if not m.bit_size]
+            largest = max((alignment for _, alignment in places), default=1)
+            packed = found.size % largest or any(offset % (8 * alignment) for offset, alignment in places)
             return 1 if packed else largest
         return min(self.size_of(type_id), POINTER_SIZE)
 
@@ -250,7 +248,10 @@ class Btf:
 
     def find(self, name: str, kind: _TypeClass) -> int | None:
         """Return the id of the first type of class ``kind`` called ``name``, or None."""
-        return next((i for i in self.ids(name) if isinstance(self.type(i), kind)), None)
+        key = name, kind
+        if key not in self._found:
+            self._found[key] = next((i for i in self.ids(name) if isinstance(self.type(i), kind)), None)
+        return self._found[key]
 
     def names(self) -> Iterator[str]:
         """Every name that some type has, each once."""

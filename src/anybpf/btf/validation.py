@@ -21,7 +21,7 @@ def check(btf: Btf) -> None:
     """
     nested: dict[int, tuple[int, int]] = {}
     for type_id in range(1, len(btf)):
-        found = btf.decode(type_id)
+        found = btf.type(type_id)
         try:
             _check_references(btf, found)
             if isinstance(found, t.Struct | t.Array):

@@ -50,11 +50,8 @@ def kconfig_map(file: ElfFile, btf: Btf) -> PlacedMap | None:
     for held in declared.variables:
         variable = btf.type(held.type)
         if not isinstance(variable, t.Variable):
-            raise BtfError(f"{variable.name!r} is no variable", file=file.name, section=KCONFIG)
-        try:
-            size = btf.size_of(variable.type)
-        except BtfError as error:
-            raise BtfError(f"variable {variable.name!r}: {error.reason}", file=file.name, section=KCONFIG) from None
+            raise BtfError(f"{variable.name!r} is no variable", section=KCONFIG)
+        size = btf.size_of(variable.type)
         found.append((max(btf.alignment_of(variable.type), 1), size, variable.name, held.type))
     variables = []
     end = 0
@@ -63,7 +60,7 @@ def kconfig_map(file: ElfFile, btf: Btf) -> PlacedMap | None:
         variables.append(KconfigSpec(name, end, size, name in weak, type_id))
         end += size
     if not 0 < end <= _LIMIT:
-        raise BtfError(f"{end} bytes of variables", file=file.name, section=KCONFIG)
+        raise BtfError(f"{end} bytes of variables", section=KCONFIG)
     spec = MapSpec(
         KCONFIG, ARRAY, 4, end, 1, _READ_ONLY_PROGRAM, value_type=section_id, contents=b"", is_data=True,
         read_only=True, section=KCONFIG, kconfig=tuple(variables),

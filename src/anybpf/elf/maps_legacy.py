@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from anybpf.btf import Btf
 from anybpf.btf import types as t
@@ -59,13 +60,14 @@ def legacy_maps(file: ElfFile, btf: Btf, functions: FunctionTable) -> list[Place
     definitions = []
     for index, section in sections.items():
         ordered = sorted(symbols[index].values(), key=lambda symbol: symbol.value)
-        ends = [symbol.value for symbol in ordered[1:]] + [section.size]
-        for symbol, end in zip(ordered, ends, strict=True):
+        for symbol, following in zip_longest(ordered, ordered[1:]):
+            end = following.value if following else section.size
             size = symbol.size or end - symbol.value
             if symbol.value + size > section.size or size < 16:
                 raise file.error(f"map {symbol.name!r} is declared by {size} bytes; at least 16 are needed", section)
             definitions.append(_read(file, section, symbol, size, btf))
     by_id = {d.id: d for d in reversed(definitions) if d.id}
+    tail_calls = _tail_calls(functions)
     placed = []
     for d in definitions:
         spec = d.spec
@@ -78,7 +80,7 @@ def legacy_maps(file: ElfFile, btf: Btf, functions: FunctionTable) -> list[Place
         if inner is not None:
             spec = replace(spec, inner=inner.spec, value_size=spec.value_size or 4)
         if spec.type == PROG_ARRAY and d.id:
-            spec = replace(spec, values=tuple(_tail_calls(functions, d.id)))
+            spec = replace(spec, values=tuple(tail_calls.get(d.id, ())))
         placed.append(PlacedMap(spec, d.section, d.offset, d.size))
     return placed
 
@@ -115,11 +117,11 @@ def _annotated(btf: Btf, name: str) -> tuple[int, int]:
     return (key.type, value.type) if key and value else (0, 0)
 
 
-def _tail_calls(functions: FunctionTable, map_id: int) -> list[tuple[int, str]]:
-    """Return (index, program) for the sections ``<map id>/<index>``, by which iproute2 fills prog arrays."""
-    found = []
+def _tail_calls(functions: FunctionTable) -> dict[int, list[tuple[int, str]]]:
+    """Return (index, program) by map id for the sections ``<map id>/<index>``, by which iproute2 fills prog arrays."""
+    found: dict[int, list[tuple[int, str]]] = {}
     for function in functions.all:
         match = _TAIL_CALL_SECTION.fullmatch(function.section.name)
-        if match and int(match[1]) == map_id and function.start == 0:
-            found.append((int(match[2], 0), function.name))
+        if match and function.start == 0:
+            found.setdefault(int(match[1]), []).append((int(match[2], 0), function.name))
     return found

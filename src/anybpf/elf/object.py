@@ -14,7 +14,7 @@ from anybpf.elf.maps_btf import btf_maps
 from anybpf.elf.maps_data import data_maps, kconfig_map
 from anybpf.elf.maps_legacy import legacy_maps
 from anybpf.elf.types import ObjectTypes
-from anybpf.errors import ObjectError
+from anybpf.errors import BtfError, ObjectError
 from anybpf.spec import FunctionSpec, ObjectSpec, ProgramSpec
 
 
@@ -27,7 +27,13 @@ def parse(data: bytes, name: str) -> ObjectSpec:
     :param data: the bytes of the file. :param name: its name, for messages.
     :raises ObjectError: it is no usable object; the message says what is wrong, where, and what to do.
     """
-    file = ElfFile(data, name)
+    try:
+        return _parse(ElfFile(data, name))
+    except BtfError as error:
+        raise BtfError(error.reason, file=name, section=error.section or ".BTF") from None
+
+
+def _parse(file: ElfFile) -> ObjectSpec:
     types = ObjectTypes(file)
     functions = FunctionTable(file)
     placed = btf_maps(file, types.table) + legacy_maps(file, types.table, functions) + data_maps(file, types.table)
@@ -45,7 +51,9 @@ def parse(data: bytes, name: str) -> ObjectSpec:
         (subprograms if is_subprogram else entries).append(function)
     programs = [linker.link(f, is_subprogram=False) for f in entries]
     programs += [linker.link(f, is_subprogram=True) for f in subprograms]
-    return ObjectSpec(name, tuple(programs), maps.specs, linker.externs, types.data, _license(file), _version(file))
+    return ObjectSpec(
+        file.name, tuple(programs), maps.specs, linker.externs, types.data, _license(file), _version(file)
+    )
 
 
 def open(path: str | os.PathLike[str]) -> ObjectSpec:

@@ -10,7 +10,6 @@ import struct
 from anybpf import btf
 from anybpf.btf import types as t
 from anybpf.elf.file import ElfFile
-from anybpf.errors import BtfError
 
 
 class ObjectTypes:
@@ -26,20 +25,17 @@ class ObjectTypes:
         section = file.section(".BTF")
         if section is None:
             return
-        try:
-            data = bytearray(section.data)
-            for relocation in file.relocations(section, with_none=True):
-                value = file.symbols[relocation.symbol].value + file.addend(section, relocation, 4)
-                struct.pack_into("<I", data, relocation.offset, value & 0xFFFFFFFF)
-            sizes = {s.name: s.size for s in file.sections}
-            self.data = btf.with_section_sizes(bytes(data), sizes)
-            self.table = btf.load(self.data)
-            btf.check(self.table)
-            extension = file.section(".BTF.ext")
-            if extension is not None:
-                self.info = btf.parse_extension(extension.data, self.table)
-        except BtfError as error:
-            raise BtfError(error.reason, file=file.name, section=".BTF") from None
+        data = bytearray(section.data)
+        for relocation in file.relocations(section, with_none=True):
+            value = file.symbols[relocation.symbol].value + file.addend(section, relocation, 4)
+            struct.pack_into("<I", data, relocation.offset, value & 0xFFFFFFFF)
+        sizes = {s.name: s.size for s in file.sections}
+        self.data = btf.with_section_sizes(bytes(data), sizes)
+        self.table = btf.load(self.data)
+        btf.check(self.table)
+        extension = file.section(".BTF.ext")
+        if extension is not None:
+            self.info = btf.parse_extension(extension.data, self.table)
 
     def function_type(self, section: str, offset: int, name: str) -> int:
         """Return the id of the FUNC for function ``name`` at byte ``offset`` of ``section``, 0 when there is none."""
