@@ -32,6 +32,8 @@ __all__ = ("Object", "load")
 INSTRUCTION_LIMIT = 10_000_000
 
 _PIN_BY_NAME = 1
+#: Sizes of keys and values of kinds whose declared types say only what records look like.
+_FIXED_SIZES = {MapKind.RINGBUF: (0, 0), MapKind.PERF_EVENT_ARRAY: (4, 4)}
 _MAPS_OF_MAPS = (MapKind.ARRAY_OF_MAPS, MapKind.HASH_OF_MAPS)
 
 
@@ -219,12 +221,16 @@ class _Loader:
         kind = self.platform.map_types.get(declared.type)
         if kind is None:
             raise LoadError(f"map {declared.name!r}: {self.platform.name} has no map type {declared.type}")
+        if binding.map_kind_number(kind) is None:
+            raise LoadError(f"map {declared.name!r} is a {kind.value}, which this engine does not offer")
         return kind
 
     def _create(self, declared: MapSpec) -> Map:
-        inner = declared.inner and self._kind(declared.inner)
+        kind, inner = self._kind(declared), declared.inner and self._kind(declared.inner)
         types = None if self.spec.btf is None else btf.load(self.spec.btf)
-        created = Map(self.context.engine, declared, self._kind(declared), btf=types, inner_kind=inner)
+        if kind in _FIXED_SIZES:
+            declared = replace(declared, key_size=_FIXED_SIZES[kind][0], value_size=_FIXED_SIZES[kind][1])
+        created = Map(self.context.engine, declared, kind, btf=types, inner_kind=inner)
         self._made.append(created)
         self.context.maps[created.id] = created
         return created
