@@ -1,0 +1,121 @@
+"""The live kernel's own BPF_PROG_TEST_RUN, for tests that compare with it. Needs Linux and root."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+_SYSCALLS = {"x86_64": 321, "aarch64": 280}
+_MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _PROG_TEST_RUN, _MAP_FREEZE = 0, 2, 5, 10, 22
+_ARRAY, _RDONLY_PROG = 2, 0x80
+_LDDW = 0x18
+_SLOT = struct.Struct("<BBhi")
+_TYPES = {"socket_filter": 1, "sched_cls": 3, "xdp": 6, "cgroup_skb": 8, "lwt_xmit": 12, "raw_tracepoint": 17}
+_LOG_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a test run gives: the program's 32-bit return value, the packet and the context afterwards."""
+
+    retval: int
+    data: bytes
+    context: bytes = b""
+
+
+class Refused(AssertionError):
+    """The kernel's verifier refused a program; the message is its log."""
+
+
+def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 152))
+    result = libc.syscall(_SYSCALLS[platform.machine()], command, buffer, len(buffer))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result, buffer.raw
+
+
+def require_live_kernel() -> None:
+    """Skip the test unless this process may load BPF programs."""
+    if not sys.platform.startswith("linux") or platform.machine() not in _SYSCALLS:
+        pytest.skip("compares with a live Linux kernel")
+    try:
+        os.close(load("xdp", bytes.fromhex("b700000002000000 9500000000000000")))
+    except OSError as error:
+        pytest.skip(f"bpf() is not allowed here: {error.strerror}")
+
+
+def load(kind: str, code: bytes) -> int:
+    """Load a program; returns its file descriptor. Refused, with the kernel's log, when it does not verify."""
+    text = ctypes.create_string_buffer(code)
+    licence = ctypes.create_string_buffer(b"GPL")
+    log = ctypes.create_string_buffer(_LOG_SIZE)
+    attributes = struct.pack(
+        "<IIQQIIQ", _TYPES[kind], len(code) // 8, ctypes.addressof(text), ctypes.addressof(licence), 1, _LOG_SIZE,
+        ctypes.addressof(log),
+    )  # fmt: skip
+    try:
+        return _bpf(_PROG_LOAD, attributes)[0]
+    except OSError as error:
+        if log.value:
+            raise Refused(log.value.decode()) from error
+        raise
+
+
+def run_loaded(program: int, data: bytes, context: bytes = b"") -> Outcome:
+    """Run a loaded program once."""
+    given = ctypes.create_string_buffer(data, len(data))
+    out = ctypes.create_string_buffer(1 << 16)
+    context_in = ctypes.create_string_buffer(context, max(len(context), 1))
+    context_out = ctypes.create_string_buffer(max(len(context), 1))
+    attributes = struct.pack(
+        "<IIIIQQIIIIQQ", program, 0, len(data), len(out), ctypes.addressof(given), ctypes.addressof(out), 1, 0,
+        len(context), len(context), ctypes.addressof(context_in) if context else 0,
+        ctypes.addressof(context_out) if context else 0,
+    )  # fmt: skip
+    _, result = _bpf(_PROG_TEST_RUN, attributes)
+    retval, _, size = struct.unpack_from("<III", result, 4)
+    return Outcome(retval, out.raw[:size], context_out.raw[: len(context)])
+
+
+def read_only_map(contents: bytes) -> int:
+    """Create an array map of one frozen element that programs may only read; returns its file descriptor."""
+    made, _ = _bpf(_MAP_CREATE, struct.pack("<IIIII", _ARRAY, 4, len(contents), 1, _RDONLY_PROG))
+    key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(contents, len(contents))
+    _bpf(_MAP_UPDATE, struct.pack("<IIQQQ", made, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
+    _bpf(_MAP_FREEZE, struct.pack("<I", made))
+    return made
+
+
+def with_maps(code: bytes, maps: tuple[int, ...]) -> bytes:
+    """Replace references to maps by index with the file descriptors that the kernel wants."""
+    result = bytearray(code)
+    slot = 0
+    while slot < len(code) // 8:
+        opcode, registers, offset, number = _SLOT.unpack_from(code, 8 * slot)
+        if opcode == _LDDW and registers >> 4 in (5, 6):
+            pseudo = 1 if registers >> 4 == 5 else 2
+            _SLOT.pack_into(result, 8 * slot, opcode, registers & 15 | pseudo << 4, offset, maps[number])
+        slot += 2 if opcode == _LDDW else 1
+    return bytes(result)
+
+
+def run(kind: str, code: bytes, data: bytes, context: bytes = b"", *, read_only: bytes = b"") -> Outcome:
+    """Load, run once, unload. Map 0, if the code uses it, holds ``read_only`` as its one value."""
+    maps = (read_only_map(read_only),) if read_only else ()
+    try:
+        program = load(kind, with_maps(code, maps))
+        try:
+            return run_loaded(program, data, context)
+        finally:
+            os.close(program)
+    finally:
+        for opened in maps:
+            os.close(opened)
