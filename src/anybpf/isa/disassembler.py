@@ -129,12 +129,13 @@ def disassemble(
 def listing(lines: Iterable[DisassembledLine]) -> str:
     """Render lines as ``llvm-objdump -S`` does: functions by name, source lines as comments where they change."""
     out: list[str] = []
-    source = None
+    shown = None
     for line in lines:
         if _NAME.fullmatch(line.function):
             out.append(f"<{line.function}>:")
-        if line.source is not None and line.source != source:
-            source = line.source
+        source = line.source
+        if source is not None and (source.file, source.line) != shown:
+            shown = source.file, source.line
             out.append(f"; {_one_line(source.file)}:{source.line}")
             if source.text.strip():
                 out.append(f"; {_one_line(source.text)}")
