@@ -36,6 +36,7 @@ __all__ = (
     "SYSCALL",
     "SYSCTL",
     "TRACEPOINT",
+    "WRITABLE_ARGUMENTS",
     "XDP_MD",
 )
 
@@ -252,7 +253,7 @@ SOCK_OPS: Final = Context(
     (
         ContextField("op", 0, 4, narrow=False),
         ContextField("reply", 4, 4, narrow=False, writable=True),
-        ContextField("args", 8, 12, element=4, narrow=False),
+        ContextField("args[1]", 8, 12, element=4, narrow=False),
         *_words(20, "family remote_ip4 local_ip4"),
         ContextField("remote_ip6", 32, 16, element=4, narrow=False),
         ContextField("local_ip6", 48, 16, element=4, narrow=False),
@@ -354,6 +355,15 @@ PT_REGS: Final = Context(
 TRACEPOINT: Final = Context("", 8192, (ContextField("record", 8, 8184, element=8),))
 #: A raw trace point's arguments, as numbers.
 RAW_ARGUMENTS: Final = Context("bpf_raw_tracepoint_args", 96, (ContextField("args", 0, 96, element=8),))
+#: The same where the first is a buffer that the program may change.
+WRITABLE_ARGUMENTS: Final = Context(
+    "bpf_raw_tracepoint_args",
+    96,
+    (
+        ContextField("args", 0, 8, kind=FieldKind.ARGUMENT, narrow=False),
+        ContextField("args[1]", 8, 88, element=8),
+    ),
+)
 #: Arguments of a traced function, of an iterator or of a structure's operation; the kernel knows their types.
 ARGUMENTS: Final = Context("", 104, (ContextField("args", 0, 104, element=8, kind=FieldKind.ARGUMENT, narrow=False),))
 PERF_EVENT: Final = Context(

@@ -143,6 +143,6 @@ CORE: Final[tuple[Helper, ...]] = (
     helper(154, "void *bpf_this_cpu_ptr(const void *percpu_ptr)", PERCPU, returns=ReturnKind.KERNEL),
     # What any program may emit
     helper(25, "long bpf_perf_event_output(void *ctx, void *map, __u64 flags, void *data, __u64 size)",
-           CTX, map_of(MapKind.PERF_EVENT_ARRAY), ANY, MEM, SIZE_OR_ZERO),
+           CTX, map_of(MapKind.PERF_EVENT_ARRAY), ANY, MEM, SIZE_OR_ZERO, gpl_only=True),
 )  # fmt: skip
 """In the order of their subjects; gather with :func:`anybpf.platforms.declaration.table`."""

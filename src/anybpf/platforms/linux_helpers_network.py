@@ -23,10 +23,12 @@ from anybpf.platforms.declaration import (
 )
 from anybpf.platforms.model import Helper, MapKind
 
-__all__ = ("NETWORK",)
+__all__ = ("CGROUP_CLASS_OF_PACKET", "NETWORK")
 
 _CGROUPS = map_of(MapKind.CGROUP_ARRAY)
 _REDIRECT_TARGETS = map_of(MapKind.DEVMAP, MapKind.DEVMAP_HASH, MapKind.CPUMAP, MapKind.XSKMAP)
+
+_CGROUP_CLASS = "__u32 bpf_get_cgroup_classid(void *ctx)"
 
 NETWORK: Final[tuple[Helper, ...]] = (
     # XDP
@@ -81,9 +83,9 @@ NETWORK: Final[tuple[Helper, ...]] = (
            CTX, MEM_INOUT, SIZE, ANY,
            gpl_only=True),
     helper(163, "long bpf_check_mtu(void *ctx, __u32 ifindex, __u32 *mtu_len, __s32 len_diff, __u64 flags)",
-           CTX, ANY, memory_inout(4), ANY, ANY),
+           CTX, ANY, memory_inout(4), ANY, ANY, gpl_only=True),
     # What a packet belongs to
-    helper(17, "__u32 bpf_get_cgroup_classid(struct __sk_buff *skb)", CTX),
+    helper(17, _CGROUP_CLASS, ANY),  # of the current task
     helper(24, "__u32 bpf_get_route_realm(struct __sk_buff *skb)", CTX),
     helper(33, "long bpf_skb_under_cgroup(struct __sk_buff *skb, void *map, __u32 index)", CTX, _CGROUPS, ANY),
     helper(79, "__u64 bpf_skb_cgroup_id(struct __sk_buff *skb)", CTX),
@@ -116,3 +118,6 @@ NETWORK: Final[tuple[Helper, ...]] = (
     helper(92, "long bpf_rc_pointer_rel(void *ctx, __s32 rel_x, __s32 rel_y)", CTX, ANY, ANY, gpl_only=True),
 )  # fmt: skip
 """In the order of their subjects; gather with :func:`anybpf.platforms.declaration.table`."""
+
+#: Where there is a packet, the class is that of its socket.
+CGROUP_CLASS_OF_PACKET: Final = helper(17, _CGROUP_CLASS, CTX)

@@ -13,6 +13,7 @@ from typing import Final
 from anybpf.platforms import linux_contexts as contexts
 from anybpf.platforms import linux_helper_groups as groups
 from anybpf.platforms.declaration import names, table
+from anybpf.platforms.linux_helpers_network import CGROUP_CLASS_OF_PACKET
 from anybpf.platforms.linux_helpers_socket import (
     SOCKET_COOKIE_OF_SOCKET,
     SOCKET_OPTIONS_OF_SOCKET,
@@ -94,6 +95,7 @@ _PACKETS: Final = (
             *_sections("", "classifier tc_", prefix=True),
         ),
         helpers=groups.SCHED,
+        own_helpers=table([CGROUP_CLASS_OF_PACKET]),
         actions=_TC_ACTIONS,
         passes=_TC_PASSES,
         attach_types=_attach("tcx_ingress tcx_egress netkit_primary netkit_peer"),
@@ -104,6 +106,7 @@ _PACKETS: Final = (
         "sched_act", 4, contexts.SK_BUFF_SCHED,
         sections=_sections("", "action"),
         helpers=groups.SCHED,
+        own_helpers=table([CGROUP_CLASS_OF_PACKET]),
         actions=_TC_ACTIONS,
         passes=_TC_PASSES,
         packet_writable=True,
@@ -335,7 +338,7 @@ _TRACING: Final = (
         helpers=groups.PROBE,
     ),
     ProgramType(
-        "raw_tracepoint_writable", 24, contexts.RAW_ARGUMENTS,
+        "raw_tracepoint_writable", 24, contexts.WRITABLE_ARGUMENTS,
         sections=_sections("", "raw_tracepoint.w raw_tp.w"),
         helpers=groups.PROBE,
     ),
