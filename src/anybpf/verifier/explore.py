@@ -178,9 +178,10 @@ class Explorer:
                     raise Rejection("unbounded-loop", head=block.start)
             position -= stride
             stride *= 2
-        turns = sum(snapshot.state.turn != state.turn for snapshot in active)
-        if turns >= _PATIENCE and active[-1].state.turn != state.turn:
-            widen(active[-1].state, state, turns > _PATIENCE)
+        if active[-1].state.turn != state.turn:
+            turns = sum(snapshot.state.turn != state.turn for snapshot in active)
+            if turns >= _PATIENCE:
+                widen(active[-1].state, state, turns > _PATIENCE)
         return False
 
     def _need(self, read: int, exact: int) -> None:
