@@ -153,7 +153,7 @@ def test_a_damaged_megabyte_costs_no_more(megabyte):
     rng = random.Random(2026)
     headers = struct.unpack_from("<Q", megabyte, 40)[0]
     tracemalloc.start()
-    for _ in range(12):
+    for _ in range(6):
         data = bytearray(megabyte)
         for _ in range(rng.randint(1, 3)):
             place = rng.choice([rng.randrange(headers, len(data) - 8), rng.randrange(len(data) - 8)])

@@ -303,8 +303,8 @@ def test_context_type_is_the_name_that_the_source_used():
 def test_relocations_that_mean_nothing_are_refused():
     """A relocation is refused, with section and slot, when it is misplaced or leads to no code or data."""
     cases = {
-        "inside an instruction": (4, "main", 1),
-        "takes none": (0, "main", 1),
+        "at byte 12, where no call": (12, "main", 1),
+        "at byte 0, where no call": (0, "main", 1),
         "no function, map or variable": (8, "license", 1),
         "unknown type 77": (8, "main", 77),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from enum import IntEnum
 from functools import lru_cache
 
 from anybpf.btf import types as t
@@ -22,15 +23,42 @@ _RECORD = struct.Struct("<III")
 MAX_DEPTH = 32
 POINTER_SIZE = 8
 
-# Kind numbers, and for each the bytes after the 12-byte record: (fixed, per element).
-_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
-_FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
-_TAIL = {
-    _INT: (4, 0), _PTR: (0, 0), _ARRAY: (12, 0), _STRUCT: (0, 12), _UNION: (0, 12), _ENUM: (0, 8), _FWD: (0, 0),
-    _TYPEDEF: (0, 0), _VOLATILE: (0, 0), _CONST: (0, 0), _RESTRICT: (0, 0), _FUNC: (0, 0), _FUNC_PROTO: (0, 8),
-    _VAR: (4, 0), _DATASEC: (0, 12), _FLOAT: (0, 0), _DECL_TAG: (4, 0), _TYPE_TAG: (0, 0), _ENUM64: (0, 12),
+
+class Kind(IntEnum):
+    """Kinds of types (BTF_KIND_*)."""
+
+    INT = 1
+    PTR = 2
+    ARRAY = 3
+    STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
+    VOLATILE = 9
+    CONST = 10
+    RESTRICT = 11
+    FUNC = 12
+    FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
+    TYPE_TAG = 18
+    ENUM64 = 19
+
+
+# Bytes after the 12-byte record, by kind: (fixed, per element).
+_TAIL = {kind.value: (0, 0) for kind in Kind} | {
+    Kind.INT: (4, 0), Kind.ARRAY: (12, 0), Kind.STRUCT: (0, 12), Kind.UNION: (0, 12), Kind.ENUM: (0, 8),
+    Kind.FUNC_PROTO: (0, 8), Kind.VAR: (4, 0), Kind.DATASEC: (0, 12), Kind.DECL_TAG: (4, 0), Kind.ENUM64: (0, 12),
 }  # fmt: skip
-_MODIFIERS = {_VOLATILE: "volatile", _CONST: "const", _RESTRICT: "restrict", _TYPE_TAG: "type_tag"}
+_MODIFIERS = {
+    Kind.VOLATILE: "volatile",
+    Kind.CONST: "const",
+    Kind.RESTRICT: "restrict",
+    Kind.TYPE_TAG: "type_tag",
+}
 
 _TypeClass = type[t.Type]  # named here: inside Btf, ``type`` is a method
 
@@ -120,57 +148,57 @@ class Btf:
         name_offset, info, size_or_type = _RECORD.unpack_from(self.data, position)
         kind, count, flag = info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31)
         try:
-            return self._build(kind, self.string(name_offset), size_or_type, position + 12, count, flag)
+            return self._build(Kind(kind), self.string(name_offset), size_or_type, position + 12, count, flag)
         except BtfError as error:
             raise BtfError(f"type {type_id}: {error.reason}") from None
 
-    def _build(self, kind: int, name: str, size: int, tail: int, count: int, flag: bool) -> t.Type:
+    def _build(self, kind: Kind, name: str, size: int, tail: int, count: int, flag: bool) -> t.Type:
         """Make the type from its record; ``size`` is the record's last word, a size or a type id by kind."""
         data = self.data
         match kind:
-            case 1:
+            case Kind.INT:
                 (encoding,) = struct.unpack_from("<I", data, tail)
                 bits, bit_offset, how = encoding & 0xFF, encoding >> 16 & 0xFF, encoding >> 24 & 0xF
                 if size not in (1, 2, 4, 8, 16) or bits + bit_offset > size * 8:
                     raise BtfError(f"integer {name!r} of {bits} bits at bit {bit_offset} in {size} bytes")
                 return t.Integer(name, size, bits, bit_offset, bool(how & 1), bool(how & 2), bool(how & 4))
-            case 2:
+            case Kind.PTR:
                 return t.Pointer(self._known(size), name)
-            case 3:
+            case Kind.ARRAY:
                 element, index, length = struct.unpack_from("<III", data, tail)
                 return t.Array(self._known(element), self._known(index), length, name)
-            case 4 | 5:
+            case Kind.STRUCT | Kind.UNION:
                 members = tuple(
                     t.Member(self.string(n), self._known(member), where & 0xFFFFFF, where >> 24)
                     if flag
                     else t.Member(self.string(n), self._known(member), where)
                     for n, member, where in struct.iter_unpack("<III", data[tail : tail + 12 * count])
                 )
-                return t.Struct(name, size, members, kind == _UNION)
-            case 6:
+                return t.Struct(name, size, members, kind == Kind.UNION)
+            case Kind.ENUM:
                 form = "<Ii" if flag else "<II"
                 values = struct.iter_unpack(form, data[tail : tail + 8 * count])
                 return t.Enum(name, size, tuple(t.Enumerator(self.string(n), v) for n, v in values), flag)
-            case 7:
+            case Kind.FWD:
                 return t.Forward(name, flag)
-            case 8:
+            case Kind.TYPEDEF:
                 return t.Typedef(name, self._known(size))
-            case 9 | 10 | 11 | 18:
+            case Kind.VOLATILE | Kind.CONST | Kind.RESTRICT | Kind.TYPE_TAG:
                 return t.Modifier(self._known(size), _MODIFIERS[kind], name)
-            case 12:
+            case Kind.FUNC:
                 return t.Function(name, self._known(size), count)
-            case 13:
+            case Kind.FUNC_PROTO:
                 pairs = struct.iter_unpack("<II", data[tail : tail + 8 * count])
                 parameters = tuple(t.Parameter(self.string(n), self._known(p)) for n, p in pairs)
                 return t.Prototype(self._known(size), parameters)
-            case 14:
+            case Kind.VAR:
                 return t.Variable(name, self._known(size), struct.unpack_from("<I", data, tail)[0])
-            case 15:
+            case Kind.DATASEC:
                 triples = struct.iter_unpack("<III", data[tail : tail + 12 * count])
                 return t.DataSection(name, size, tuple(t.SectionVariable(self._known(v), o, s) for v, o, s in triples))
-            case 16:
+            case Kind.FLOAT:
                 return t.Float(name, size)
-            case 17:
+            case Kind.DECL_TAG:
                 return t.DeclarationTag(name, self._known(size), struct.unpack_from("<i", data, tail)[0])
             case _:
                 words = struct.iter_unpack("<III", data[tail : tail + 12 * count])
@@ -286,7 +314,7 @@ def with_section_sizes(data: bytes, sizes: Mapping[str, int]) -> bytes:
     for type_id in range(1, len(btf)):
         position = btf._records[type_id]
         name_offset, info, size = _RECORD.unpack_from(data, position)
-        if info >> 24 & 0x1F == _DATASEC and size == 0:
+        if info >> 24 & 0x1F == Kind.DATASEC and size == 0:
             known = sizes.get(btf.string(name_offset), 0)
             struct.pack_into("<I", patched, position + 8, min(known, 0xFFFFFFFF))
     return bytes(patched)

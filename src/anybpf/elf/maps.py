@@ -38,16 +38,11 @@ class MapTable:
         self.placed = placed
         self._exact = {(p.section, p.offset): index for index, p in enumerate(placed) if not p.spec.is_data}
         self._data = {p.section: index for index, p in enumerate(placed) if p.spec.is_data}
-        self._sections = {p.section for p in placed}
 
     @property
     def specs(self) -> tuple[MapSpec, ...]:
         """The maps by index."""
         return tuple(p.spec for p in self.placed)
-
-    def holds(self, section: int) -> bool:
-        """Whether a section declares maps."""
-        return section in self._sections
 
     def at(self, section: int, offset: int) -> int | None:
         """Return the index of the map declared at exactly this place, or None."""

@@ -13,6 +13,7 @@ from anybpf.elf.maps import MapTable, initial_members
 from anybpf.elf.maps_btf import btf_maps
 from anybpf.elf.maps_data import data_maps, kconfig_map
 from anybpf.elf.maps_legacy import legacy_maps
+from anybpf.elf.relocation import Relocator
 from anybpf.elf.types import ObjectTypes
 from anybpf.errors import BtfError, ObjectError
 from anybpf.spec import FunctionSpec, ObjectSpec, ProgramSpec
@@ -42,7 +43,9 @@ def _parse(file: ElfFile) -> ObjectSpec:
     names = {(p.section, p.offset): p.spec.name for p in maps.placed if not p.spec.is_data}
     names.update({(f.section.index, f.start): f.name for f in reversed(functions.all)})
     maps = maps.with_values(initial_members(file, maps, names))
-    linker = Linker(file, types, functions, maps)
+    relocator = Relocator(file, types.table, functions, maps)
+    code = {section.index: relocator.relocate(section) for section in file.sections if section.is_code}
+    linker = Linker(file, types, functions, code)
     entries: list[Function] = []
     subprograms: list[Function] = []
     has_sections = any(f.section.name != ".text" for f in functions.all)
@@ -52,7 +55,7 @@ def _parse(file: ElfFile) -> ObjectSpec:
     programs = [linker.link(f, is_subprogram=False) for f in entries]
     programs += [linker.link(f, is_subprogram=True) for f in subprograms]
     return ObjectSpec(
-        file.name, tuple(programs), maps.specs, linker.externs, types.data, _license(file), _version(file)
+        file.name, tuple(programs), maps.specs, relocator.externs, types.data, _license(file), _version(file)
     )
 
 
