@@ -15,30 +15,43 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
+import batch
+import gcc
+import interpreter
+import kernel
 import latency
-import machine_code
+import maps
 from measure import Figure
 from rich.console import Console
 from rich.table import Table
 from toolchain import Unavailable
 
+from anybpf.errors import AnyBpfError
+
+FAILED = "failed"
+
 Benchmark = Callable[[Path, int], Iterator[Figure]]
 BENCHMARKS: dict[str, Benchmark] = {
-    "machine-code": machine_code.measure,
-    "compilation": latency.measure,
+    "machine-code": gcc.measure,
+    "compilation": latency.compilation,
+    "interpreter": interpreter.measure,
+    "first-run": latency.first_run,
+    "batch": batch.measure,
+    "maps": maps.measure,
+    "kernel": kernel.measure,
 }
 
 
 def measured(names: list[str], rounds: int) -> Iterator[Figure]:
-    """Run the benchmarks; one that is not possible here gives one figure without a value."""
+    """Run the benchmarks; one that is not possible here, or fails, ends with a figure without a value."""
     with tempfile.TemporaryDirectory(prefix="anybpf-bench-") as folder:
         for name in names:
             try:
                 yield from BENCHMARKS[name](Path(folder), rounds)
             except Unavailable as reason:
                 yield Figure(name, "not measured", "", None, note=str(reason))
+            except AnyBpfError as error:
+                yield Figure(name, FAILED, "", None, note=str(error))
 
 
 def table(figures: list[Figure]) -> Table:
@@ -51,7 +64,7 @@ def table(figures: list[Figure]) -> Table:
         if figure.section != section:
             shown.add_section()
         value = "-" if figure.value is None else f"{figure.value:.3g} {figure.unit}"
-        target = "" if figure.target is None else f"≤ {figure.target:g} {figure.unit}"
+        target = "" if figure.target is None else f"≤ {figure.target:g}"
         if figure.value is not None and figure.target is not None and figure.value > figure.target:
             value = f"[red]{value} [/red]"
         shown.add_row("" if figure.section == section else figure.section, figure.name, value, target, figure.note)
@@ -60,11 +73,11 @@ def table(figures: list[Figure]) -> Table:
 
 
 def main() -> None:
-    """Parse the arguments, measure, print."""
+    """Parse the arguments, measure, print; exit 1 when something that ought to run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("benchmark", nargs="*", choices=[*BENCHMARKS, []], help="which (default: all)")
     parser.add_argument("--json", action="store_true", help="print a list of figures instead of a table")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: seconds instead of a minute, and more noise")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: faster, with more noise")
     arguments = parser.parse_args()
     figures = []
     console = Console(stderr=True)
@@ -75,7 +88,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps([asdict(figure) for figure in figures], indent=2))
     else:
-        Console().print(table(figures))
+        Console(width=120).print(table(figures))
+    sys.exit(any(figure.name == FAILED for figure in figures))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from measure import Figure, alternate, geometric_mean
@@ -11,7 +12,7 @@ from toolchain import WORKLOADS, Timer, compile_bpf, native_library, shared_sour
 
 from anybpf import elf
 from anybpf.isa import decode
-from anybpf.runtime.jit import CompiledCode, compile_program
+from anybpf.runtime.jit import compile_program
 from anybpf.runtime.jit_bindings import bind
 from anybpf.runtime.lowering import Lowered, functions_of, helpers_of
 
@@ -36,19 +37,25 @@ def measure(folder: Path, rounds: int) -> Iterator[Figure]:
         memory = work.memory()
         native = ctypes.cast(getattr(library, work.name), ctypes.c_void_p).value or 0
         with compile_program(lowered_from(object_file, work.name), bind([], {}, None)) as code:
-            if (found := _result(timer, code, memory)) != (expected := timer.time(native, bytearray(memory), 1)[1]):
+            found, expected = (timer.time(function, bytearray(memory), 1)[1] for function in (code.entry, native))
+            if found != expected:
                 raise SystemExit(f"{work.name} returned {found:#x} in machine code, {expected:#x} natively")
-            ours, theirs = alternate(
-                (
-                    lambda: timer.time(code.entry, memory, work.calls)[0],
-                    lambda: timer.time(native, memory, work.calls)[0],
-                ),
-                rounds,
-            )
+            times = [partial(_time, timer, function, memory, work.calls) for function in (code.entry, native)]
+            ours, theirs = alternate(times, rounds)
         ratios.append(ours / theirs)
-        yield Figure(SECTION, work.name, "×", ours / theirs, note=f"{ours:.4g} ns against {theirs:.4g} ns a call")
+        yield Figure(
+            SECTION, work.name, "×", ours / theirs, note=f"{_duration(ours)} against {_duration(theirs)} a call"
+        )
     yield Figure(SECTION, "geometric mean", "×", geometric_mean(ratios), 1.15)
 
 
-def _result(timer: Timer, code: CompiledCode, memory: bytearray) -> int:
-    return timer.time(code.entry, bytearray(memory), 1)[1]
+def _duration(nanoseconds: float) -> str:
+    for unit in ("ns", "µs"):
+        if nanoseconds < 1000:
+            return f"{nanoseconds:.3g} {unit}"
+        nanoseconds /= 1000
+    return f"{nanoseconds:.3g} ms"
+
+
+def _time(timer: Timer, function: int, memory: bytearray, calls: int) -> float:
+    return timer.time(function, memory, calls)[0]
