@@ -11,6 +11,7 @@ from anybpf.platforms.linux_helpers_network import NETWORK
 from anybpf.platforms.linux_helpers_socket import SOCKET_HELPERS
 from anybpf.platforms.linux_helpers_tracing import TRACING
 from anybpf.platforms.linux_program_types import PROGRAM_TYPES
+from anybpf.platforms.map_rules import LINUX_MAP_RULES
 from anybpf.platforms.model import MapKind, Platform
 
 __all__ = ("linux",)
@@ -21,6 +22,7 @@ linux: Final = Platform(
     helpers=table(CORE, NETWORK, SOCKET_HELPERS, TRACING),
     # MapKind lists Linux's kinds in the order of their numbers (enum bpf_map_type), which begin at 1.
     map_types=dict(enumerate(MapKind, start=1)),
+    map_rules=LINUX_MAP_RULES,
     structures=STRUCTURES,
     default_type="unspec",
     guesses=("xdp", "sched_cls"),

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from anybpf.errors import PlatformError
+from anybpf.platforms.map_model import MapKind, MapRules
+from anybpf.spec import MapSpec
 
 __all__ = (
     "Arg",
@@ -22,49 +24,12 @@ __all__ = (
     "FieldKind",
     "Helper",
     "MapKind",
+    "MapRules",
     "Platform",
     "ProgramType",
     "ReturnKind",
     "Section",
 )
-
-
-class MapKind(enum.Enum):
-    """What a map is, independent of any platform's numbering. The value is the name that people see."""
-
-    HASH = "hash"
-    ARRAY = "array"
-    PROG_ARRAY = "prog_array"
-    PERF_EVENT_ARRAY = "perf_event_array"
-    PERCPU_HASH = "percpu_hash"
-    PERCPU_ARRAY = "percpu_array"
-    STACK_TRACE = "stack_trace"
-    CGROUP_ARRAY = "cgroup_array"
-    LRU_HASH = "lru_hash"
-    LRU_PERCPU_HASH = "lru_percpu_hash"
-    LPM_TRIE = "lpm_trie"
-    ARRAY_OF_MAPS = "array_of_maps"
-    HASH_OF_MAPS = "hash_of_maps"
-    DEVMAP = "devmap"
-    SOCKMAP = "sockmap"
-    CPUMAP = "cpumap"
-    XSKMAP = "xskmap"
-    SOCKHASH = "sockhash"
-    CGROUP_STORAGE = "cgroup_storage"
-    REUSEPORT_SOCKARRAY = "reuseport_sockarray"
-    PERCPU_CGROUP_STORAGE = "percpu_cgroup_storage"
-    QUEUE = "queue"
-    STACK = "stack"
-    SK_STORAGE = "sk_storage"
-    DEVMAP_HASH = "devmap_hash"
-    STRUCT_OPS = "struct_ops"
-    RINGBUF = "ringbuf"
-    INODE_STORAGE = "inode_storage"
-    TASK_STORAGE = "task_storage"
-    BLOOM_FILTER = "bloom_filter"
-    USER_RINGBUF = "user_ringbuf"
-    CGRP_STORAGE = "cgrp_storage"
-    ARENA = "arena"
 
 
 class FieldKind(enum.Enum):
@@ -371,6 +336,7 @@ class Platform:
 
     :param map_types: map-type number in object files → kind.
     :param program_types: in order of preference when sections compete (the longest match wins first).
+    :param map_rules: kind → what a map of it may look like.
     :param structures: structures other than contexts that helpers and fields give pointers to, by name.
     :param default_type: name of the program type of sections that name no other.
     :param guesses: names of the types that such a program may turn out to have, judged by what it does, in this order.
@@ -380,6 +346,7 @@ class Platform:
     program_types: tuple[ProgramType, ...]
     helpers: Mapping[int, Helper] = field(hash=False, repr=False)
     map_types: Mapping[int, MapKind] = field(hash=False, repr=False)
+    map_rules: Mapping[MapKind, MapRules] = field(default_factory=dict, hash=False, repr=False)
     structures: Mapping[str, Context] = field(default_factory=dict, hash=False, repr=False)
     default_type: str = ""
     guesses: tuple[str, ...] = ()
@@ -390,6 +357,15 @@ class Platform:
         Whether the type may call it is another question: ``helper.name in program_type.helpers``.
         """
         return program_type.own_helpers.get(number) or self.helpers.get(number)
+
+    def map_problem(self, spec: MapSpec) -> str | None:
+        """Return why no map can be made of ``spec``, and what would do, in one sentence; None when one can."""
+        kind = self.map_types.get(spec.type)
+        if kind is None:
+            return f"map {spec.name!r} has type {spec.type}, which {self.name} does not know"
+        ruled = kind in self.map_rules and not spec.is_data  # the loader makes the maps of data sections
+        problem = self.map_rules[kind].problem(spec) if ruled else None
+        return problem and f"{kind.value} map {spec.name!r}: {problem}"
 
     def program_type(self, name: str) -> ProgramType:
         """Return the program type called ``name``; PlatformError lists the names there are."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from anybpf.platforms import windows_helpers as helpers
 from anybpf.platforms.declaration import table
+from anybpf.platforms.map_rules import WINDOWS_MAP_RULES
 from anybpf.platforms.model import Context, ContextField, FieldKind, Helper, MapKind, Platform, ProgramType, Section
 
 __all__ = ("windows",)
@@ -223,5 +224,6 @@ windows: Final = Platform(
         15: MapKind.HASH,  # the sample extension's own map, which behaves as its base type does
         16: MapKind.XSKMAP,
     },
+    map_rules=WINDOWS_MAP_RULES,
     default_type="unspec",
 )
