@@ -47,16 +47,6 @@ void ab_event_destroy(ab_event *event) {
  * in its test run. The link-layer header stays in the head room, where LD_ABS with SKF_LL_OFF finds it. */
 void ab_event_hide_link_layer(ab_event *event) { event->flags |= AB_EVENT_F_NETWORK_LAYER; }
 
-uint32_t ab_context_u32(const ab_event *event, uint32_t offset) {
-    uint32_t value;
-    memcpy(&value, (const uint8_t *)(event + 1) + offset, sizeof value);
-    return value;
-}
-
-void ab_context_set_u32(ab_event *event, uint32_t offset, uint32_t value) {
-    memcpy((uint8_t *)(event + 1) + offset, &value, sizeof value);
-}
-
 void ab_event_length_changed(ab_event *event) {
     if (event->kind == AB_EVENT_SKB) ab_context_set_u32(event, AB_SKB_LEN, (uint32_t)(event->data_end - event->data));
 }
@@ -120,23 +110,26 @@ int ab_event_reserve(ab_event *event, uint32_t head, uint32_t tail) {
     return grow(event, head, tail);
 }
 
+/* The sizes of Linux's XDP and __sk_buff contexts are constants here, so that their copies cost no call. */
+static inline void load_context(ab_event *event, const uint8_t *context) {
+    if (context == NULL) memset(event + 1, 0, (size_t)event->context_size);
+    else if (event->context_size == AB_XDP_SIZE) memcpy(event + 1, context, AB_XDP_SIZE);
+    else if (event->context_size == AB_SKB_SIZE) memcpy(event + 1, context, AB_SKB_SIZE);
+    else memcpy(event + 1, context, (size_t)event->context_size);
+}
+
 /* Puts a packet of `length` bytes at AB_EVENT_HEADROOM and copies the context's bytes (zeros when `context` is NULL).
  * A __sk_buff's length always, its protocol and packet type where the context leaves them zero, come from the packet. */
 int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const uint8_t *context) {
     if (length > AB_EVENT_MAX_LENGTH) return -AB_EMSGSIZE;
-    event->data = event->data_end = event->data_meta = event->hard_start + AB_EVENT_HEADROOM;
-    event->mac_header = event->network_header = AB_EVENT_HEADROOM;
-    event->flags &= AB_EVENT_F_LASTING;
-    if (length + AB_EVENT_TAILROOM > (uint64_t)(event->hard_end - event->data)) {
+    if (!ab_event_fits(event, length)) {
+        ab_event_place(event, 0);
         int error = grow(event, AB_EVENT_HEADROOM, length);
         if (error) return error;
     }
-    if (length) memcpy(event->data, packet, length);
-    event->data_end = event->data + length;
-    if (context != NULL)
-        memcpy(event + 1, context, event->context_size);
-    else
-        memset(event + 1, 0, event->context_size);
+    uint8_t *data = ab_event_place(event, length);
+    if (length) memcpy(data, packet, length);
+    load_context(event, context);
     if (event->kind == AB_EVENT_SKB) load_skb(event, packet, length);
     return 0;
 }

@@ -5,8 +5,10 @@
 #ifndef ANYBPF_EVENT_H
 #define ANYBPF_EVENT_H
 
-#include "engine.h"
+#include <string.h>
+
 #include "api_event.h"
+#include "engine.h"
 
 /* Bytes before and after the packet: Linux's XDP_PACKET_HEADROOM, and its struct skb_shared_info rounded up. */
 #define AB_EVENT_HEADROOM 256u
@@ -17,6 +19,7 @@
 #define AB_EVENT_MAX_LENGTH (1u << 24)
 
 #define AB_ETH_HLEN 14u
+#define AB_XDP_SIZE 24u /* struct xdp_md */
 
 /* Flags of an event. The first stays for the event's life; loading a packet clears the others. */
 #define AB_EVENT_F_NETWORK_LAYER 1u    /* programs see the packet from its network header on */
@@ -26,8 +29,30 @@
 #define AB_EVENT_F_CSUM_LEVEL_MASK (3u << AB_EVENT_F_CSUM_LEVEL_SHIFT)
 #define AB_EVENT_F_LASTING AB_EVENT_F_NETWORK_LAYER
 
-uint32_t ab_context_u32(const ab_event *event, uint32_t offset);
-void ab_context_set_u32(ab_event *event, uint32_t offset, uint32_t value);
+/* Whether a packet of `length` bytes has its head and tail room in the buffer as it is. */
+static inline int ab_event_fits(const ab_event *event, uint32_t length) {
+    return (uint64_t)length + AB_EVENT_HEADROOM + AB_EVENT_TAILROOM <= (uint64_t)(event->hard_end - event->hard_start);
+}
+
+/* Says where the next packet, which must fit, begins and ends; returns where to put its bytes. */
+static inline uint8_t *ab_event_place(ab_event *event, uint32_t length) {
+    uint8_t *data = event->hard_start + AB_EVENT_HEADROOM;
+    event->data = event->data_meta = data;
+    event->data_end = data + length;
+    event->mac_header = event->network_header = AB_EVENT_HEADROOM;
+    event->flags &= AB_EVENT_F_LASTING;
+    return data;
+}
+
+static inline uint32_t ab_context_u32(const ab_event *event, uint32_t offset) {
+    uint32_t value;
+    memcpy(&value, (const uint8_t *)(event + 1) + offset, sizeof value);
+    return value;
+}
+
+static inline void ab_context_set_u32(ab_event *event, uint32_t offset, uint32_t value) {
+    memcpy((uint8_t *)(event + 1) + offset, &value, sizeof value);
+}
 
 /* Makes sure of `head` bytes before the data and `tail` bytes after it, moving the packet to a larger buffer if it must. */
 int ab_event_reserve(ab_event *event, uint32_t head, uint32_t tail);
