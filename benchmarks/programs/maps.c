@@ -32,6 +32,6 @@ LOOP(nothing, { asm volatile("" : "+r"(sum)); sum += key; })
 LOOP(hash_lookup, LOOK_UP(table))
 /* The next key comes out of the value: a lookup must end before the next one begins. */
 LOOP(hash_lookup_chain, { u64 *value = bpf_map_lookup_elem(&table, &key); if (value) key = *value; sum += key; })
-LOOP(hash_update, { u64 value = i; sum += bpf_map_update_elem(&table, &key, &value, 0); })
+LOOP(hash_update, { u64 value = key; sum += bpf_map_update_elem(&table, &key, &value, 0); })
 LOOP(array_lookup, LOOK_UP(array))
 LOOP(percpu_array_lookup, LOOK_UP(percpu))
