@@ -104,7 +104,7 @@ def action_name(program_type: ProgramType, number: int) -> str:
 
 
 def entries(held: Map) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a map as typed keys and values; rings, queues and stacks are emptied, in their order."""
+    """Yield the entries of a map as typed keys and values, by key; rings, queues and stacks are emptied, in order."""
     if held.kind in RINGS:
         values: Iterable[Any] = held.drain()
     elif held.kind in QUEUES:
@@ -112,11 +112,18 @@ def entries(held: Map) -> Iterator[dict[str, Any]]:
     elif held.kind is MapKind.BLOOM_FILTER:
         values = ()  # nobody can list what a bloom filter has seen
     else:
-        for key, value in held.items():
+        for key, value in sorted(held.items(), key=lambda entry: rank(entry[0])):
             yield {"key": key, "value": value.name if isinstance(value, (Program, Map)) else value}
         return
     for number, value in enumerate(values):
         yield {"key": number, "value": value}
+
+
+def rank(key: Any) -> Any:
+    """Return what sorts typed keys of one map: numbers by value, structs by their members in order."""
+    if isinstance(key, Mapping):
+        return [rank(member) for member in key.values()]
+    return [rank(element) for element in key] if isinstance(key, (list, tuple)) else key
 
 
 def emptied(queue: Map) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from anybpf import verifier
 from anybpf.cli.app import EXIT_REJECTED
 from anybpf.cli.inputs import (
     choose_platform,
+    choose_program,
     json_option,
     object_argument,
     platform_option,
@@ -43,6 +44,8 @@ def command(
     """Verify the programs of OBJECT. Exits with 1 when any of them is rejected."""
     spec = read_object(object_path, type_name)
     platform = choose_platform(platform_name, spec)
+    if program is not None:
+        choose_program(spec, program)  # for its message when there is no such program
     verdicts = verifier.verify(spec, platform=platform, program=program, type_name=type_name)
     if as_json:
         print_json([as_record(str(object_path), verdict) for verdict in verdicts.values()])
