@@ -289,8 +289,14 @@ static node *successor(trie *lpm, const void *key, int *found) {
         uint32_t same = common(lpm, here, key);
         int bare = atomic_load_explicit(&here->bare, memory_order_relaxed) != 0;
         node *other = NULL;
-        if (same < here->prefix_length || same == length) {
+        if (same == length) { /* here is the key's node, or an extension of the key: those come before it */
             *found = same == here->prefix_length && !bare;
+            break;
+        }
+        if (same < here->prefix_length) { /* the two part ways; zeros come first */
+            if (bit(prefix(key), same) == 0) {
+                after = leftmost(here);
+            }
             break;
         }
         if (bit(prefix(key), same) == 0) {
