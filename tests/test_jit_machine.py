@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from anybpf.errors import LoadError
+from anybpf.runtime.jit import compile_program
+from anybpf.runtime.jit_bindings import Bindings
 from anybpf.runtime.jit_machine import FULL_LIMIT, LinkedCode, Pipeline, compile_object, host, pipeline_for
-from machine_code import ENTRY, address
+from machine_code import ENTRY, address, program
 
 CALLED = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
 
@@ -65,3 +69,34 @@ def test_the_host_is_described_completely() -> None:
     assert all((here.triple, here.cpu, here.layout))
     assert "LLVM" in here.llvm
     assert str(here).count("\n") == 4
+
+
+def test_threads_compile_at_the_same_time() -> None:
+    """Threads compile, run and free their own programs without disturbing one another."""
+
+    def work(number: int) -> list[int]:
+        results = []
+        for step in range(4):
+            with compile_program(program(f"r0 = r1\nr0 *= {number}\nr0 += {step}\nexit"), Bindings()) as code:
+                results.append(ENTRY(code.entry)(1000, 0, 0))
+        return results
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(work, range(8)))
+    assert found == [[1000 * number + step for step in range(4)] for number in range(8)]
+
+
+@pytest.mark.linux_only
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc/self/maps")
+def test_closing_gives_the_memory_back() -> None:
+    """Programs that come and go leave no mapped memory behind."""
+
+    def mappings_after(rounds: int) -> int:
+        for _ in range(rounds):
+            with LinkedCode(code, {}, ("entry",)):
+                pass
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    code = compile_object("define i64 @entry() nounwind { ret i64 1 }", Pipeline.BRIEF)
+    before = mappings_after(5)
+    assert mappings_after(100) <= before + 5
