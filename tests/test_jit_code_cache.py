@@ -117,16 +117,26 @@ def test_symbolic_link_to_a_directory_is_not_used(cache: CodeCache, tmp_path: Pa
 
 def test_size_is_bounded_and_the_least_recently_used_go_first(cache: CodeCache, tmp_path: Path) -> None:
     """Past the limit, entries that were not used for longest are removed; the newest stay."""
-    names = [code_cache.key(str(number)) for number in range(20)]
+    names = [code_cache.key(str(number)) for number in range(10)]
     for age, name in enumerate(names[:9]):
         cache.put(name, bytes(1000))
         os.utime(tmp_path / "code" / f"{name}.code", ns=(age * 10**9, age * 10**9))
+    cache.shrink()
+    assert all((tmp_path / "code" / f"{name}.code").exists() for name in names[:9])
     assert cache.get(names[0]) is not None  # used now, so no longer the oldest
     cache.put(names[9], bytes(1000))
-    assert sum(path.stat().st_size for path in (tmp_path / "code").iterdir()) <= 10_000
+    cache.shrink()
+    assert sum(path.stat().st_size for path in (tmp_path / "code").iterdir()) <= 7_500
     assert cache.get(names[0]) is not None
     assert cache.get(names[9]) is not None
     assert cache.get(names[1]) is None
+
+
+def test_storing_keeps_the_size_bounded(cache: CodeCache, tmp_path: Path) -> None:
+    """However many entries are stored, the directory never takes much more than the limit."""
+    for number in range(300):
+        cache.put(code_cache.key(str(number)), bytes(400))
+    assert sum(path.stat().st_size for path in (tmp_path / "code").iterdir()) <= 10_000 + 60 * 500
 
 
 def test_unusable_directory_is_no_error(tmp_path: Path) -> None:

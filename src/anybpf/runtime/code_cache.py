@@ -66,7 +66,7 @@ class CodeCache:
     Every failure of the file system means "not cached", never an error: the cache only saves time.
 
     :param directory: where the entries are; created, for this user alone, when the first one is stored.
-    :param limit: bytes that all entries together may take.
+    :param limit: bytes that all entries together may take, give or take a few entries.
     """
 
     def __init__(self, directory: Path, limit: int = DEFAULT_LIMIT) -> None:
@@ -107,13 +107,14 @@ class CodeCache:
             except OSError:
                 os.unlink(temporary)
                 raise
-            self._shrink()
+            if name.startswith("0"):  # a sixteenth of all names, so that storing stays cheap in a full directory
+                self.shrink()
         except OSError:
             return False
         return True
 
-    def _shrink(self) -> None:
-        """Remove the least recently used entries, so that what stays fits three quarters of the limit."""
+    def shrink(self) -> None:
+        """When the entries pass the limit, remove the least recently used, so that three quarters of it are left."""
         entries = []
         for entry in os.scandir(self._directory):
             if entry.name.endswith((_SUFFIX, ".new")):
