@@ -248,6 +248,7 @@ class Program:
                 "times": ffi.NULL if times is None else ffi.from_buffer("uint64_t[]", times),
                 "count": count,
                 "context": ffi.from_buffer("uint8_t[]", context) if context else ffi.NULL,
+                "context_length": len(context),
                 "results": ffi.from_buffer("uint64_t[]", results),
                 "keep": sum(1 << number for number in set(keep)),
             },

@@ -7,8 +7,6 @@
 #include "helpers.h"
 #include "ops.h"
 
-#define AB_F_RDONLY_PROG 0x80u /* map flag: programs may not write values (Linux's BPF_F_RDONLY_PROG) */
-#define NEAR 65536u            /* a fault further than this from all memory is near nothing */
 
 #define AB_CHECKED
 #include "interpreter_loop.h"
@@ -52,157 +50,6 @@ int ab_checked_end(ab_checked *checked) {
     }
     checked->region_count = 0;
     return checked->fault.reason == AB_FAULT_NONE;
-}
-
-static uint64_t distance(uint64_t address, uint64_t start, uint64_t size) {
-    if (address < start) return start - address;
-    return address - start < size ? 0 : address - start - size + 1;
-}
-
-static void consider(ab_fault *fault, uint64_t *best, uint32_t kind, uint64_t start, uint64_t size, uint32_t map) {
-    uint64_t away = distance(fault->address, start, size);
-    if (away >= *best) return;
-    *best = away;
-    fault->region = kind;
-    fault->region_start = start;
-    fault->region_size = size;
-    fault->map = map;
-}
-
-static uint64_t direct_size(const ab_map *map) { return map->value_stride * map->max_entries; }
-
-/* Finds the memory nearest to the address of a fault. */
-static void locate(ab_checked *checked) {
-    ab_fault *fault = &checked->fault;
-    uint64_t best = NEAR;
-    consider(fault, &best, AB_REGION_STACK, ab_address(checked->stack), (uint64_t)checked->depth * AB_STACK_SIZE, 0);
-    if (checked->event != NULL) {
-        const ab_event *event = checked->event;
-        consider(fault, &best, AB_REGION_PACKET, ab_address(event->data), (uint64_t)(event->data_end - event->data), 0);
-        consider(fault, &best, AB_REGION_CONTEXT, ab_address(event + 1), event->context_size, 0);
-    } else {
-        consider(fault, &best, AB_REGION_MEMORY, checked->memory, checked->memory_size, 0);
-    }
-    for (uint32_t i = 0; i < checked->region_count; i++) {
-        const ab_region *region = &checked->regions[i];
-        if (region->kind != AB_REGION_MAP) consider(fault, &best, region->kind, region->start, region->size, region->map);
-    }
-    for (uint32_t i = 0; i < checked->program->map_count && i < 64; i++) {
-        const ab_map *map = checked->program->maps[i];
-        if (checked->program->direct_maps >> i & 1)
-            consider(fault, &best, AB_REGION_MAP_VALUE, ab_address(map->values), direct_size(map), map->id);
-    }
-}
-
-/* Records the first fault of a run; always returns 0. */
-int ab_checked_fault(ab_checked *checked, uint32_t reason, uint64_t address, uint64_t size, uint32_t subject) {
-    ab_fault *fault = &checked->fault;
-    if (fault->reason != AB_FAULT_NONE) return 0;
-    fault->reason = reason;
-    fault->program = checked->program;
-    fault->instruction = (uint32_t)(checked->at - checked->program->text);
-    fault->address = address;
-    fault->size = size;
-    fault->subject = subject;
-    locate(checked);
-    return 0;
-}
-
-/* Regions. */
-
-static uint32_t after(const ab_checked *checked, uint64_t address) {
-    uint32_t low = 0, high = checked->region_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (checked->regions[middle].start <= address) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
-
-static int add_region(ab_checked *checked, uint64_t start, uint64_t size, uint32_t kind, uint32_t map, uint32_t writable) {
-    uint32_t place = after(checked, start);
-    ab_region region = {start, size, kind, map, writable};
-    if (place > 0 && checked->regions[place - 1].start == start) {
-        checked->regions[place - 1] = region;
-        return 1;
-    }
-    if (checked->region_count == checked->region_capacity) {
-        uint32_t capacity = checked->region_capacity ? 2 * checked->region_capacity : 64;
-        ab_region *regions = realloc(checked->regions, capacity * sizeof *regions);
-        if (regions == NULL) return ab_checked_fault(checked, AB_FAULT_MEMORY, 0, 0, 0);
-        checked->regions = regions;
-        checked->region_capacity = capacity;
-    }
-    memmove(&checked->regions[place + 1], &checked->regions[place], (checked->region_count - place) * sizeof region);
-    checked->regions[place] = region;
-    checked->region_count++;
-    return 1;
-}
-
-static ab_region *region_at(const ab_checked *checked, uint64_t start, uint32_t kind) {
-    uint32_t place = after(checked, start);
-    if (place == 0) return NULL;
-    ab_region *region = &checked->regions[place - 1];
-    return region->start == start && region->kind == kind ? region : NULL;
-}
-
-static void remove_region(ab_checked *checked, ab_region *region) {
-    uint32_t place = (uint32_t)(region - checked->regions);
-    checked->region_count--;
-    memmove(region, region + 1, (checked->region_count - place) * sizeof *region);
-}
-
-static int inside(uint64_t address, uint64_t size, uint64_t start, uint64_t extent) {
-    return address >= start && address - start <= extent && size <= extent - (address - start);
-}
-
-/* The context's own bytes: only what a field covers, packet pointers apart (see ab_checked_packet_field). */
-static int context_permits(const ab_checked *checked, uint64_t offset, uint64_t size, int writes) {
-    const ab_program *program = checked->program;
-    for (uint32_t i = 0; i < program->field_count; i++) {
-        const ab_context_field *field = &program->fields[i];
-        if (field->kind == AB_FIELD_NUMBER && inside(offset, size, field->offset, field->size) && (field->writable || !writes))
-            return 1;
-    }
-    return 0;
-}
-
-/* Whether the header's pointers are read as a lowered program reads them. */
-static int header_permits(const ab_event *event, uint64_t address, uint64_t size) {
-    return size == 8 && (address == ab_address(&event->data) || address == ab_address(&event->data_end)
-                         || address == ab_address(&event->data_meta));
-}
-
-static int map_permits(const ab_checked *checked, uint64_t address, uint64_t size, int writes) {
-    uint32_t place = after(checked, address);
-    if (place > 0) {
-        const ab_region *region = &checked->regions[place - 1];
-        if (region->kind != AB_REGION_MAP && inside(address, size, region->start, region->size) && (region->writable || !writes))
-            return 1;
-    }
-    for (uint32_t i = 0; i < checked->program->map_count && i < 64; i++) {
-        const ab_map *map = checked->program->maps[i];
-        if ((checked->program->direct_maps >> i & 1) && inside(address, size, ab_address(map->values), direct_size(map))
-            && !(writes && (map->flags & AB_F_RDONLY_PROG)))
-            return 1;
-    }
-    return 0;
-}
-
-int ab_checked_permits(const ab_checked *checked, uint64_t address, uint64_t size, int writes) {
-    if (inside(address, size, ab_address(checked->stack), (uint64_t)checked->depth * AB_STACK_SIZE)) return 1;
-    if (checked->event != NULL) {
-        const ab_event *event = checked->event;
-        uint64_t context = ab_address(event + 1), start = ab_address(event->data_meta);
-        if (inside(address, size, context, event->context_size)) return context_permits(checked, address - context, size, writes);
-        if (inside(address, size, start, (uint64_t)(event->data_end - event->data_meta)))
-            return !writes || checked->program->packet_writable || address + size <= ab_address(event->data);
-        if (checked->program->lowered && !writes && header_permits(event, address, size)) return 1;
-    } else if (inside(address, size, checked->memory, checked->memory_size)) {
-        return 1;
-    }
-    return map_permits(checked, address, size, writes);
 }
 
 /* For the interpreter's loop. */
@@ -259,7 +106,7 @@ int ab_checked_context(ab_checked *checked, uint64_t address) {
 
 int ab_checked_packet_field(const ab_checked *checked, uint64_t address, uint64_t size, uint64_t *value) {
     const ab_event *event = checked->event;
-    if (event == NULL || !inside(address, size, ab_address(event + 1), event->context_size)) return 0;
+    if (event == NULL || !ab_inside(address, size, ab_address(event + 1), event->context_size)) return 0;
     uint64_t offset = address - ab_address(event + 1);
     for (uint32_t i = 0; i < checked->program->field_count; i++) {
         const ab_context_field *field = &checked->program->fields[i];
@@ -296,7 +143,7 @@ int ab_checked_atomic(ab_checked *checked, uint64_t address, uint64_t size, int 
 static int is_map(const ab_checked *checked, uint64_t address) {
     for (uint32_t i = 0; i < checked->program->map_count; i++)
         if (ab_address(checked->program->maps[i]) == address) return 1;
-    return region_at(checked, address, AB_REGION_MAP) != NULL;
+    return ab_checked_region(checked, address, AB_REGION_MAP) != NULL;
 }
 
 static int is_function(const ab_program *program, uint64_t slot) {
@@ -331,12 +178,12 @@ static int argument_permits(ab_checked *checked, const ab_helper_argument *argum
         uint64_t size = size_of(argument->size_from, argument->size, map, r);
         if (value == 0 && (argument->flags & AB_ARG_NULLABLE)) return 1;
         if (size == 0) return 1;
-        if (argument->flags & AB_ARG_IN_MAP) return map_permits(checked, value, size, 1);
+        if (argument->flags & AB_ARG_IN_MAP) return ab_checked_map_permits(checked, value, size, 1);
         return ab_checked_permits(checked, value, size, argument->flags & AB_ARG_WRITES);
     }
     case AB_ARG_STRING: return string_permits(checked, value);
     case AB_ARG_CALLBACK: return is_function(checked->program, value);
-    case AB_ARG_RECORD: return region_at(checked, value, AB_REGION_RECORD) != NULL;
+    case AB_ARG_RECORD: return ab_checked_region(checked, value, AB_REGION_RECORD) != NULL;
     default: return 0;
     }
 }
@@ -384,43 +231,41 @@ int ab_checked_after_call(ab_checked *checked, const ab_program *program, const 
     if (!ab_checked_resume(checked, program, at)) return 0;
     const ab_map *map = map_argument(helper, r);
     for (uint32_t i = 0; i < 5; i++)
-        if (helper->arguments[i].kind == AB_ARG_RECORD) remove_region(checked, region_at(checked, r[i + 1], AB_REGION_RECORD));
+        if (helper->arguments[i].kind == AB_ARG_RECORD) ab_checked_remove(checked, ab_checked_region(checked, r[i + 1], AB_REGION_RECORD));
     if (r[0] == 0) return 1;
     switch (helper->returns) {
     case AB_RETURNS_MAP_VALUE:
         if (map->kind == AB_MAP_ARRAY_OF_MAPS || map->kind == AB_MAP_HASH_OF_MAPS)
-            return add_region(checked, r[0], 1, AB_REGION_MAP, ((const ab_map *)ab_pointer(r[0]))->id, 0);
-        return add_region(checked, r[0], map->value_size, AB_REGION_MAP_VALUE, map->id, !(map->flags & AB_F_RDONLY_PROG));
+            return ab_checked_add(checked, r[0], 1, AB_REGION_MAP, ((const ab_map *)ab_pointer(r[0]))->id, 0);
+        return ab_checked_add(checked, r[0], map->value_size, AB_REGION_MAP_VALUE, map->id, !(map->flags & AB_F_RDONLY_PROG));
     case AB_RETURNS_RECORD:
-        return add_region(checked, r[0], size_of(helper->size_from, helper->size, map, r), AB_REGION_RECORD, map ? map->id : 0, 1);
+        return ab_checked_add(checked, r[0], size_of(helper->size_from, helper->size, map, r), AB_REGION_RECORD, map ? map->id : 0, 1);
     case AB_RETURNS_MEMORY:
-        return add_region(checked, r[0], size_of(helper->size_from, helper->size, map, r), AB_REGION_MEMORY, 0, 1);
+        return ab_checked_add(checked, r[0], size_of(helper->size_from, helper->size, map, r), AB_REGION_MEMORY, 0, 1);
     default: return 1;
     }
 }
 
 uint64_t ab_checked_run(const ab_program *program, uint64_t r1, uint64_t r2, ab_slot *slot) {
-    const uint64_t arguments[5] = {r1, r2, 0, 0, 0};
-    return interpret(program, 0, arguments, slot);
+    return interpret(program, 0, r1, r2, 0, 0, 0, slot);
 }
 
 /* After a fault every callback returns 1 at once, which ends the loop of the helper that calls it. */
 uint64_t ab_checked_call(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
     ab_checked *checked = slot->tier;
     const ab_helper *helper = checked->helper;
-    const uint64_t arguments[5] = {a1, a2, a3, a4, a5};
     if (checked->fault.reason != AB_FAULT_NONE) return 1;
     if (helper->callback == AB_CALLBACK_ELEMENT) {
         const ab_map *map = ab_pointer(a1);
-        if (!add_region(checked, a2, map->key_size, AB_REGION_MAP_KEY, map->id, 0)
-            || !add_region(checked, a3, map->value_size, AB_REGION_MAP_VALUE, map->id, 1))
+        if (!ab_checked_add(checked, a2, map->key_size, AB_REGION_MAP_KEY, map->id, 0)
+            || !ab_checked_add(checked, a3, map->value_size, AB_REGION_MAP_VALUE, map->id, 1))
             return 1;
     }
-    uint64_t result = interpret(slot->program, (uint32_t)callback, arguments, slot);
+    uint64_t result = interpret(slot->program, (uint32_t)callback, a1, a2, a3, a4, a5, slot);
     checked->helper = helper;
     if (helper->callback == AB_CALLBACK_ELEMENT) {
-        ab_region *key = region_at(checked, a2, AB_REGION_MAP_KEY);
-        if (key != NULL) remove_region(checked, key);
+        ab_region *key = ab_checked_region(checked, a2, AB_REGION_MAP_KEY);
+        if (key != NULL) ab_checked_remove(checked, key);
     }
     return checked->fault.reason == AB_FAULT_NONE ? result : 1;
 }

@@ -8,6 +8,7 @@
 
 #include "program.h"
 
+#define AB_F_RDONLY_PROG 0x80u /* map flag: programs may not write values (Linux's BPF_F_RDONLY_PROG) */
 #define AB_CHECKED_FRAMES 64  /* frames of all programs and callbacks that are under way together */
 #define AB_ARGUMENT_REGISTERS 0x3eu  /* r1 to r5, a bit each */
 
@@ -65,6 +66,15 @@ int ab_checked_after_call(ab_checked *checked, const ab_program *program, const 
                           const uint64_t *r);
 int ab_checked_resume(ab_checked *checked, const ab_program *program, const ab_instruction *at);
 
+static inline int ab_inside(uint64_t address, uint64_t size, uint64_t start, uint64_t extent) {
+    return address >= start && address - start <= extent && size <= extent - (address - start);
+}
+
+/* checked_memory.c: memory that the run was given: ab_checked_add returns 0 when it faulted for want of memory. */
+int ab_checked_add(ab_checked *checked, uint64_t start, uint64_t size, uint32_t kind, uint32_t map, uint32_t writable);
+ab_region *ab_checked_region(const ab_checked *checked, uint64_t start, uint32_t kind);
+void ab_checked_remove(ab_checked *checked, ab_region *region);
+int ab_checked_map_permits(const ab_checked *checked, uint64_t address, uint64_t size, int writes);
 /* Memory that the program may touch at this moment. */
 int ab_checked_permits(const ab_checked *checked, uint64_t address, uint64_t size, int writes);
 

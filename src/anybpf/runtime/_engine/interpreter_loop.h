@@ -80,13 +80,13 @@ typedef struct ab_frame {
         ATOMIC_AT(ADDRESS_DST, uint##bits##_t); \
         atomic_store_explicit(CELL(uint##bits##_t, ADDRESS_DST), (uint##bits##_t)SRC, memory_order_release); \
     } NEXT;
-#define LOAD(bits) OP(LOAD##bits) { uint##bits##_t value; READ(value, ADDRESS_SRC); DST = value; } NEXT;
-#define LOAD_SIGNED(bits) OP(LOAD_S##bits) { int##bits##_t value; READ(value, ADDRESS_SRC); DST = (uint64_t)(int64_t)value; } NEXT;
+#define LOAD(bits) OP(LOAD##bits) { uint##bits##_t value = 0; READ(value, ADDRESS_SRC); DST = value; } NEXT;
+#define LOAD_SIGNED(bits) OP(LOAD_S##bits) { int##bits##_t value = 0; READ(value, ADDRESS_SRC); DST = (uint64_t)(int64_t)value; } NEXT;
 /* Contexts show packet pointers in fields of 32 or 64 bits; programs that are not lowered get the pointer here. */
 #ifdef AB_CHECKED
 #define LOAD_FIELD(bits) \
     OP(LOAD##bits) { \
-        uint##bits##_t value; \
+        uint##bits##_t value = 0; \
         if (ab_checked_packet_field(checked, ADDRESS_SRC, sizeof value, &DST)) NEXT; \
         READ(value, ADDRESS_SRC); \
         DST = value; \
@@ -151,8 +151,9 @@ static inline uint64_t shift_arithmetic64(uint64_t a, unsigned by) { return a >>
 static inline uint32_t shift_arithmetic32(uint32_t a, unsigned by) { return a >> 31 ? ~(~a >> by) : a >> by; }
 
 /* Runs from slot `start` until the function that begins there exits. */
-static uint64_t interpret(const ab_program *program, uint32_t start, const uint64_t arguments[5], ab_slot *slot) {
-    uint64_t r[11] = {0, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], 0, 0, 0, 0, 0};
+static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
+                          uint64_t a5, ab_slot *slot) {
+    uint64_t r[11] = {0, a1, a2, a3, a4, a5, 0, 0, 0, 0, 0};
     ab_frame frames[AB_MAX_CALL_DEPTH - 1];
     uint32_t depth = 0, may_goto = AB_MAY_GOTO_LIMIT;
     const ab_instruction *at = program->text + start;

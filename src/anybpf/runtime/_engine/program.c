@@ -79,8 +79,7 @@ uint64_t ab_program_entry(const ab_program *program) {
     return (uint64_t)(uintptr_t)atomic_load_explicit(&program->entry, memory_order_acquire);
 }
 
-/* slot->call of machine code: a function reference is the function's address. */
-static uint64_t call_machine_code(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
+uint64_t ab_machine_call(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
     return ((ab_function_fn)(uintptr_t)callback)(a1, a2, a3, a4, a5, slot);
 }
 
@@ -92,7 +91,7 @@ uint64_t ab_program_run(const ab_program *program, uint64_t r1, uint64_t r2, ab_
     slot->program = program;
     if (slot->mode == AB_MODE_AUTOMATIC) entry = atomic_load_explicit(&program->entry, memory_order_acquire);
     if (entry != NULL) {
-        slot->call = call_machine_code;
+        slot->call = ab_machine_call;
         result = entry(r1, r2, slot);
     } else if (slot->mode == AB_MODE_CHECKED) {
         slot->call = ab_checked_call;

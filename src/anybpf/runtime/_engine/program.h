@@ -59,6 +59,9 @@ const ab_helper *ab_program_helper(const ab_program *program, uint64_t id);
  * Machine code calls this function; an unknown number gives -EINVAL. */
 uint64_t ab_call_by_number(uint64_t id, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, ab_slot *slot);
 
+/* slot->call of machine code: `callback` is the function's address. */
+uint64_t ab_machine_call(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+
 /* interpreter.c. `ab_interpreter_call` is slot->call: `callback` is the slot at which the function starts. */
 uint64_t ab_interpreter_run(const ab_program *program, uint64_t r1, uint64_t r2, ab_slot *slot);
 uint64_t ab_interpreter_call(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
