@@ -45,15 +45,18 @@ int event_sampler(struct xdp_md *ctx)
         __sync_fetch_and_add(&lost, 1);
         return XDP_PASS;
     }
-    __u32 length = ctx->data_end - ctx->data;
+    __u32 length = bpf_xdp_get_buff_len(ctx);
     sample->time = bpf_ktime_get_ns();
     sample->interface = ctx->ingress_ifindex;
     sample->length = length;
     sample->unused = 0;
     __builtin_memset(sample->head, 0, sizeof(sample->head));
-    sample->captured = length < SNAPSHOT ? length : SNAPSHOT;
-    if (!length || bpf_xdp_load_bytes(ctx, 0, sample->head, length < SNAPSHOT ? length : SNAPSHOT))
-        sample->captured = 0;
+
+    __u32 captured = length < SNAPSHOT ? length : SNAPSHOT;
+    barrier_var(captured); /* so that the next comparison stays, which shows the bounds to the verifier */
+    if (captured < 1 || captured > SNAPSHOT || bpf_xdp_load_bytes(ctx, 0, sample->head, captured))
+        captured = 0;
+    sample->captured = captured;
     bpf_ringbuf_submit(sample, 0);
     return XDP_PASS;
 }

@@ -51,6 +51,30 @@ static __always_inline int add_tag(struct xdp_md *ctx, struct ethhdr *eth, __u16
     return XDP_PASS;
 }
 
+static __always_inline int rewrite_untagged(struct xdp_md *ctx, struct ethhdr *eth)
+{
+    __u16 number = UNTAGGED;
+    __u16 *wanted = bpf_map_lookup_elem(&vlans, &number);
+
+    if (!wanted || *wanted == UNTAGGED)
+        return XDP_PASS;
+    return add_tag(ctx, eth, *wanted);
+}
+
+static __always_inline int rewrite_tagged(struct xdp_md *ctx, struct tagged *packet)
+{
+    __u16 tag = bpf_ntohs(packet->vlan.h_vlan_TCI);
+    __u16 number = tag & VLAN_VID_MASK;
+    __u16 *wanted = bpf_map_lookup_elem(&vlans, &number);
+
+    if (!wanted)
+        return XDP_PASS;
+    if (*wanted == UNTAGGED)
+        return strip_tag(ctx, packet);
+    packet->vlan.h_vlan_TCI = bpf_htons((tag & ~VLAN_VID_MASK) | (*wanted & VLAN_VID_MASK));
+    return XDP_PASS;
+}
+
 SEC("xdp")
 int vlan_rewriter(struct xdp_md *ctx)
 {
@@ -58,28 +82,14 @@ int vlan_rewriter(struct xdp_md *ctx)
     void *end = (void *)(long)ctx->data_end;
     struct ethhdr *eth = data;
     struct tagged *packet = data;
-    __u16 number = UNTAGGED;
 
     if ((void *)(eth + 1) > end)
         return XDP_PASS;
-    int is_tagged = eth->h_proto == bpf_htons(ETH_P_8021Q);
-    if (is_tagged) {
-        if ((void *)(packet + 1) > end)
-            return XDP_PASS;
-        number = bpf_ntohs(packet->vlan.h_vlan_TCI) & VLAN_VID_MASK;
-    }
-
-    __u16 *wanted = bpf_map_lookup_elem(&vlans, &number);
-    if (!wanted)
+    if (eth->h_proto != bpf_htons(ETH_P_8021Q))
+        return rewrite_untagged(ctx, eth);
+    if ((void *)(packet + 1) > end)
         return XDP_PASS;
-    if (!is_tagged)
-        return *wanted == UNTAGGED ? XDP_PASS : add_tag(ctx, eth, *wanted);
-    if (*wanted == UNTAGGED)
-        return strip_tag(ctx, packet);
-
-    __u16 kept = bpf_ntohs(packet->vlan.h_vlan_TCI) & ~VLAN_VID_MASK;
-    packet->vlan.h_vlan_TCI = bpf_htons(kept | (*wanted & VLAN_VID_MASK));
-    return XDP_PASS;
+    return rewrite_tagged(ctx, packet);
 }
 
 char _license[] SEC("license") = "GPL";
