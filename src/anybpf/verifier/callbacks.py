@@ -20,7 +20,14 @@ from anybpf.verifier.state import Round, State
 from anybpf.verifier.subject import Subject
 from anybpf.verifier.values import ZERO, Pointer, Region, Value, describe_value, number_of
 
-__all__ = ("back_callback_exit", "back_first_round", "back_next_round", "call_back", "next_round", "return_from_callback")
+__all__ = (
+    "back_callback_exit",
+    "back_first_round",
+    "back_next_round",
+    "call_back",
+    "next_round",
+    "return_from_callback",
+)
 
 #: bpf_loop refuses to make more rounds than this (Linux's BPF_MAX_LOOPS).
 _MOST_ROUNDS: Final = 8 * 1024 * 1024
@@ -43,7 +50,8 @@ def call_back(subject: Subject, state: State, number: int) -> State:
         elif arg.kind is ArgKind.CALLBACK_CONTEXT:
             assert held is not None
             context = held
-    assert target is not None and helper.callback is not None
+    assert target is not None
+    assert helper.callback is not None
     arguments = _arguments(call_map=call.map, callback=helper.callback, context=context)
     result = finish(call)
     state.trace.append((call.read, call.exact, call.killed))
@@ -82,7 +90,9 @@ def return_from_callback(state: State) -> Round:
     if result is None or number_of(result) is None:
         raise Rejection("callback", what=f"the callback returns something else than a number: {describe_value(result)}")
     if state.references != round_.references:
-        raise Rejection("callback", what="the callback acquires something and does not release it, or releases its caller's")
+        raise Rejection(
+            "callback", what="the callback acquires something and does not release it, or releases its caller's"
+        )
     leave_function(state)
     state.registers[0] = round_.result
     return round_
@@ -113,5 +123,3 @@ def back_first_round(read: int, exact: int, trace: list[object]) -> Need:
     """What entering the first round needs."""
     read, exact = back_call(read, exact, trace)
     return read & ~0x3E, exact & ~0x3E
-
-

@@ -9,13 +9,15 @@ from anybpf.isa.instruction import Instruction
 from anybpf.verifier.calls import compile_helper_call
 from anybpf.verifier.cfg import Block, ends_block
 from anybpf.verifier.failure import Rejection
-from anybpf.verifier.memory import compile_atomic, compile_load, compile_store
 from anybpf.verifier.needs import Need, register_bit
 from anybpf.verifier.packet_load import compile_packet_load
 from anybpf.verifier.scalar import constant
 from anybpf.verifier.state import State
 from anybpf.verifier.subject import Back, Step, Subject
 from anybpf.verifier.transfer_alu import back_kill, compile_alu
+from anybpf.verifier.transfer_atomic import compile_atomic
+from anybpf.verifier.transfer_load import compile_load
+from anybpf.verifier.transfer_store import compile_store
 from anybpf.verifier.values import Pointer, Region, Value
 
 __all__ = ("CompiledBlock", "compile_block", "compile_instruction")

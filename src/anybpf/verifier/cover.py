@@ -102,7 +102,7 @@ class Snapshot:
                 exact >>= 8
                 index += 1
         self._packets = self._packets or any(
-            value.__class__ is Pointer and value.region in _PACKETS  # type: ignore[union-attr]
+            value.__class__ is Pointer and value.region in _PACKETS
             for value in (*(cell[2] for cell in registers), *(cell[2] for cell in self._stack))
         )
         self._registers = registers
@@ -122,12 +122,12 @@ def _match_slot(renaming: _Renaming, old: Slot, new: Slot, read: int, exact: int
     if new.__class__ is Pointer or old.__class__ is Pointer or new is None:
         return False
     if old.__class__ is Pieces:
-        read &= old.mask  # type: ignore[union-attr]
-    if new.__class__ is Pieces and read & ~new.mask:  # type: ignore[union-attr]
+        read &= old.mask
+    if new.__class__ is Pieces and read & ~new.mask:
         return False
     if not exact:
         return True
-    pieces = old.numbers if old.__class__ is Pieces else ((0, 8, old),)  # type: ignore[union-attr]
+    pieces = old.numbers if old.__class__ is Pieces else ((0, 8, old),)
     for first, size, number in pieces:
         if not exact & (1 << size) - 1 << first:
             continue
@@ -169,7 +169,7 @@ class _Renaming:
         if new is None:
             return False
         if old.__class__ is Pointer:
-            return new.__class__ is Pointer and self._match_pointer(old, new, exact)  # type: ignore[arg-type]
+            return new.__class__ is Pointer and self._match_pointer(old, new, exact)
         if new.__class__ is Pointer:
             return False
         if not exact:
@@ -177,7 +177,7 @@ class _Renaming:
         after = number_of(new)
         assert after is not None
         if old.__class__ is Scalar:
-            return includes(old, after)  # type: ignore[arg-type]
+            return includes(old, after)
         assert isinstance(old, Linked)
         if not includes(old.number, after):
             return False

@@ -149,16 +149,16 @@ class Explorer:
         if self.visited > self.budget:
             state.slot = block.start
             raise Rejection("too-complex", visited=self.visited)
-        for state.slot, step in compiled.steps:  # noqa: B020 (the slot is the state's own record of where it is)
+        for state.slot, step in compiled.steps:
             step(state)
         self._finish(node, state)
 
     def _repeats(self, point: _Point, state: State, block: Block) -> bool:
         """Whether a state on the same path covers ``state``, so that nothing new follows.
 
-        Within one turn, if it also covers that state, that is an endless loop, which is rejected. Between turns of a bounded repetition it is the end
-        of the analysis: whatever the repetition does from here on has been seen. States that keep changing from turn to
-        turn are widened. Older states are compared more and more rarely.
+        Within one turn, if it also covers that state, that is an endless loop, which is rejected. Between turns of a
+        bounded repetition it is the end of the analysis: whatever the repetition does from here on has been seen.
+        States that keep changing from turn to turn are widened. Older states are compared more and more rarely.
         """
         active = point.active
         position, stride = len(active) - 1, 1

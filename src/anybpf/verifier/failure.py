@@ -216,7 +216,7 @@ FAILURES: Final[dict[str, FailureKind]] = {
     ),
     "reference-released": FailureKind(
         "Only what was acquired is released, and once.",
-        "argument {number} of {helper} must be something acquired before and not yet released, but r{number} is {value}",
+        "argument {number} of {helper} must be acquired before and not yet released, but r{number} is {value}",
         "Release each acquired pointer exactly once, through the pointer that was returned.",
     ),
     "lock": FailureKind(

@@ -82,8 +82,10 @@ def require_exit(subject: Subject, state: State) -> None:
     if bounds is not None:
         low, high = bounds
         # Programs return an int: only the low half counts.
-        inside = number.u32min >= low and number.u32max <= high if low >= 0 else number.s32min >= low and number.s32max <= high
+        inside = (
+            number.u32min >= low and number.u32max <= high
+            if low >= 0
+            else number.s32min >= low and number.s32max <= high
+        )
         if not inside:
-            raise Rejection(
-                "return-value", value=describe(number), type=subject.program_type.name, low=low, high=high
-            )
+            raise Rejection("return-value", value=describe(number), type=subject.program_type.name, low=low, high=high)

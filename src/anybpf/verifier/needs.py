@@ -37,4 +37,3 @@ def register_bit(register: int) -> int:
 def stack_bits(offset: int, size: int, level: int = 0) -> int:
     """The bits of ``size`` stack bytes at ``offset`` (-512 to -1), ``level`` frames up from the current one."""
     return (1 << size) - 1 << STACK_SHIFT + op.STACK_SIZE + offset + level * FRAME_BITS
-

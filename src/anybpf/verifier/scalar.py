@@ -99,7 +99,7 @@ class Scalar:
 
 
 def describe(scalar: Scalar) -> str:
-    """What is known of ``scalar``, in words for people: ``5``, ``0..255``, ``any number``, ``multiple of 4 in 0..60``."""
+    """What is known of ``scalar``, in words for people: ``5``, ``0..255``, ``any number``."""
     if scalar.known is not None:
         number = signed(scalar.known)
         return str(number) if -65536 < number < 65536 else f"{scalar.known:#x}"
@@ -218,18 +218,13 @@ def constant(number: int) -> Scalar:
             _constants.clear()
         wide, low = signed(number), number & U32
         narrow = signed(low, 32)
-        found = _constants[number] = _intern(
-            Bounds(number, 0, wide, wide, number, number, narrow, narrow, low, low)
-        )
+        found = _constants[number] = _intern(Bounds(number, 0, wide, wide, number, number, narrow, narrow, low, low))
     return found
 
 
 def range_of(low: int, high: int) -> Scalar:
     """The numbers ``low`` to ``high``, read unsigned when ``low`` is not negative, signed otherwise."""
-    if low >= 0:
-        result = make(_FULL._replace(umin=low, umax=high))
-    else:
-        result = make(_FULL._replace(smin=low, smax=high))
+    result = make(_FULL._replace(umin=low, umax=high)) if low >= 0 else make(_FULL._replace(smin=low, smax=high))
     if result is None:
         raise ValueError(f"empty range {low}..{high}")
     return result

@@ -117,7 +117,9 @@ def _compute(operation: int, bits: int, a: Scalar, b: Scalar) -> Scalar:
     # Reading the operands unsigned and signed loses different things, so do both and keep what they agree on.
     if operation in _SHIFTS:
         b = _mask_shift(b, 32)
-    wide = truncate(_OPERATIONS[operation](truncate(a, 32), truncate(b, 32)), 32) if operation in _UNSIGNED_VIEW else None
+    wide = (
+        truncate(_OPERATIONS[operation](truncate(a, 32), truncate(b, 32)), 32) if operation in _UNSIGNED_VIEW else None
+    )
     if operation not in _SIGNED_VIEW:
         assert wide is not None
         return wide

@@ -1,7 +1,7 @@
 """Conditional jumps on scalars: what each side of a comparison learns when it holds.
 
-:func:`assume` is the whole interface: the operands refined under the assumption that a comparison holds, or None when it
-cannot hold. A jump is decided when one of the comparison and its :data:`NEGATION` cannot hold.
+:func:`assume` is the whole interface: the operands refined under the assumption that a comparison holds, or None when
+it cannot hold. A jump is decided when one of the comparison and its :data:`NEGATION` cannot hold.
 """
 
 from __future__ import annotations
@@ -52,18 +52,17 @@ SWAPPED: Final = {
 _CACHE_LIMIT: Final = 100_000
 _Pair = tuple[Scalar, Scalar]
 _memo: dict[tuple[int, int, Scalar, Scalar], _Pair | None] = {}
-_MISSING: Final = object()
 
 
 def assume(comparison: int, bits: int, a: Scalar, b: Scalar) -> _Pair | None:
-    """``a`` and ``b`` as known once ``a <comparison> b`` holds in ``bits`` (32 or 64) bits; None when it cannot hold."""
+    """``a`` and ``b`` as known once ``a <comparison> b`` holds in ``bits`` (32, 64) bits; None when it cannot hold."""
     key = (comparison, bits, a, b)
-    found = _memo.get(key, _MISSING)
-    if found is _MISSING:
-        if len(_memo) > _CACHE_LIMIT:
-            _memo.clear()
-        found = _memo[key] = _compute(comparison, bits, a, b)
-    return found  # type: ignore[return-value]  # the sentinel was replaced above
+    if key in _memo:
+        return _memo[key]
+    if len(_memo) > _CACHE_LIMIT:
+        _memo.clear()
+    found = _memo[key] = _compute(comparison, bits, a, b)
+    return found
 
 
 def concrete(comparison: int, bits: int, a: int, b: int) -> bool:
@@ -147,7 +146,7 @@ def _clamp(a: Scalar, name: str, limit: int) -> Scalar | None:
 def _equal(bits: int, a: Scalar, b: Scalar) -> _Pair | None:
     if bits == 64:
         both = meet(a, b)
-        return both and (both, both)
+        return None if both is None else (both, both)
     s32min, s32max = max(a.s32min, b.s32min), min(a.s32max, b.s32max)
     u32min, u32max = max(a.u32min, b.u32min), min(a.u32max, b.u32max)
     low = intersect((a.value & U32, a.mask & U32), (b.value & U32, b.mask & U32))

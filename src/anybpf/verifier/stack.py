@@ -65,20 +65,19 @@ def part(slot: Slot, start: int, size: int) -> Value | None:
     wanted = (1 << size) - 1 << start
     if wanted & ~slot.mask:
         return None
-    result: Scalar | None = constant(0)
+    result = constant(0)
     covered = 0
-    for first, count, number in slot.numbers:
+    for first, count, piece in slot.numbers:
         if first == start and count == size:
-            return number
+            return piece
         low, high = max(first, start), min(first + count, start + size)
         if low >= high:
             continue
-        known = number_of(number)
-        assert known is not None
-        piece = extract(known, low - first, high - low)
-        shifted = scalar_alu.apply(op.ALU_LSH, 64, piece, constant(8 * (low - start)))
-        assert result is not None
-        result = scalar_alu.apply(op.ALU_OR, 64, result, shifted)
+        number = number_of(piece)
+        assert number is not None
+        found = extract(number, low - first, high - low)
+        moved = scalar_alu.apply(op.ALU_LSH, 64, found, constant(8 * (low - start)))
+        result = scalar_alu.apply(op.ALU_OR, 64, result, moved)
         covered |= (1 << high - low) - 1 << low
     if covered != wanted:
         return of_size(size) if size in (1, 2, 4, 8) else truncate(of_size(8), 8 * size)
@@ -157,7 +156,7 @@ def _contents(slot: Slot) -> tuple[int, tuple[Piece, ...]]:
     if slot is None or slot.__class__ is Pointer:
         return 0, ()
     if slot.__class__ is Pieces:
-        return slot.mask, slot.numbers  # type: ignore[union-attr]
+        return slot.mask, slot.numbers
     return 0xFF, ((0, 8, slot),)  # type: ignore[return-value]
 
 

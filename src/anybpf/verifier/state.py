@@ -65,8 +65,8 @@ class State:
     """
 
     __slots__ = (
-        "callers", "chain", "frames", "function", "length", "lock", "meta_range", "ranges", "references", "registers", "slot", "trace",
-        "turn",
+        "callers", "chain", "frames", "function", "length", "lock", "meta_range", "ranges", "references", "registers",
+        "slot", "trace", "turn",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class State:
         """Make every pointer into the packet unusable, because the packet may have moved."""
         self.ranges = {}
         self.meta_range = 0
-        self.replace(lambda value: _STALE if value.__class__ is Pointer and value.region in _PACKETS else value)  # type: ignore[union-attr]
+        self.replace(lambda value: _STALE if value.__class__ is Pointer and value.region in _PACKETS else value)
 
 
 _STALE = Pointer(Region.STALE)
@@ -158,7 +158,7 @@ def refine_linked(state: State, link: Link, learn: Callable[[Linked], Scalar | N
 
     def change(value: Value) -> Value:
         nonlocal possible
-        if value.__class__ is Linked and value.link is link:  # type: ignore[union-attr]
+        if value.__class__ is Linked and value.link is link:
             assert isinstance(value, Linked)
             number = learn(value)
             if number is None:

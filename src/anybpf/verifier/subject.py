@@ -34,7 +34,7 @@ Back = Callable[[int, int, list[object]], Need] | None
 class Subject:
     """One program to verify, and the facts that accumulate over all paths.
 
-    :attr loaded: slot → context offset that it loads from, or -1 for memory that is not the context; absent: not reached.
+    :attr loaded: slot → context offset that it loads from, or -1 for other memory; absent: not reached.
     :attr mixed: slots that load from different context offsets, or from elsewhere too, on different paths.
     :attr lowered: slots that load context fields which become something else than plain memory (packet pointers).
     :attr helper_maps: slot of a call → index of its map argument, or -1 when paths differ.
@@ -88,7 +88,7 @@ class Subject:
         return found
 
     def function_slots(self) -> tuple[int, ...]:
-        """Slots at which functions start: those that the object names, and every target of a local call or reference."""
+        """Slots at which functions start: those that the object names, and targets of local calls and references."""
         slots = {function.slot for function in self.program.functions}
         for slot, instruction in enumerate(self.text):
             if instruction is not None and not is_jump(instruction):
@@ -122,7 +122,7 @@ class Subject:
 
 
 def _with_helpers_by_name(text: Text, spec: ObjectSpec, platform: Platform) -> Text:
-    """``text`` in which calls of undefined functions with the name of a helper call that helper, as old objects mean."""
+    """``text`` in which calls of undefined functions that are named like a helper call it, as old objects mean."""
     numbers = {helper.name: helper.id for helper in platform.helpers.values()}
     named = {index: numbers[e.name] for index, e in enumerate(spec.externs) if e.is_function and e.name in numbers}
     if not named:

@@ -24,8 +24,8 @@ __all__ = (
     "shift_left",
     "shift_right",
     "shift_right_signed",
-    "subtract",
     "subset",
+    "subtract",
     "xor",
 )
 

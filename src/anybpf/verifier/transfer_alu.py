@@ -132,9 +132,9 @@ def _clear(dst: int) -> Step:
 
 
 def copy_value(value: Value) -> Value:
-    """``value`` as it is to be stored at both ends of a copy: an unknown number gets a link, so that both stay equal."""
-    if value.__class__ is Scalar and value.known is None:  # type: ignore[union-attr]
-        return Linked(value, Link(), 0)  # type: ignore[arg-type]
+    """``value`` as to be stored at both ends of a copy: an unknown number gets a link, so that both stay equal."""
+    if value.__class__ is Scalar and value.known is None:
+        return Linked(value, Link(), 0)
     return value
 
 
@@ -144,7 +144,7 @@ def _move(dst: int, src: int, bits: int, width: int) -> Step:
     def step(state: State) -> None:
         registers = state.registers
         value = registers[src]
-        if value.__class__ is Scalar and value.known is not None and width == 64:  # type: ignore[union-attr]
+        if value.__class__ is Scalar and value.known is not None and width == 64:
             registers[dst] = value
             return
         if value is None:
@@ -194,9 +194,9 @@ def _with_constant(operation: int, bits: int, dst: int, imm: int) -> Step:
     def step(state: State) -> None:
         value = state.registers[dst]
         if value.__class__ is Scalar:
-            result = results.get(value)  # type: ignore[arg-type]
+            result = results.get(value)
             if result is None:
-                result = results[value] = apply(operation, bits, value, operand)  # type: ignore[index,arg-type]
+                result = results[value] = apply(operation, bits, value, operand)
             state.registers[dst] = result
         else:
             state.registers[dst] = _combine(state, operation, bits, dst, value, None, operand)
@@ -212,9 +212,9 @@ def _with_register(operation: int, bits: int, dst: int, src: int) -> Step:
         registers = state.registers
         value, operand = registers[dst], registers[src]
         if value.__class__ is Scalar and operand.__class__ is Scalar:
-            result = results.get((value, operand))  # type: ignore[arg-type]
+            result = results.get((value, operand))
             if result is None:
-                result = results[value, operand] = apply(operation, bits, value, operand)  # type: ignore[index,arg-type]
+                result = results[value, operand] = apply(operation, bits, value, operand)
             registers[dst] = result
         else:
             registers[dst] = _combine(state, operation, bits, dst, value, src, operand)
@@ -233,22 +233,21 @@ def _combine(
     if value.__class__ is Pointer or operand.__class__ is Pointer:
         return _pointer(state, operation, bits, dst, value, src, operand)
     a, b = number_of(value), number_of(operand)
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     result = scalar_alu.apply(operation, bits, a, b)
     if operation in (op.ALU_ADD, op.ALU_SUB) and result.known is None:
         # A linked number that is moved by a constant stays linked, at another distance.
         if value.__class__ is Linked and b.known is not None:
             delta = signed(b.known) if operation == op.ALU_ADD else -signed(b.known)
             if bits == 64 or (a.umax <= U32 and a.umin + delta >= 0 and a.umax + delta <= U32):
-                return Linked(result, value.link, value.delta + delta)  # type: ignore[union-attr]
+                return Linked(result, value.link, value.delta + delta)
         elif operand.__class__ is Linked and a.known is not None and operation == op.ALU_ADD and bits == 64:
-            return Linked(result, operand.link, operand.delta + signed(a.known))  # type: ignore[union-attr]
+            return Linked(result, operand.link, operand.delta + signed(a.known))
     return result
 
 
-def _pointer(
-    state: State, operation: int, bits: int, dst: int, value: Value, src: int | None, operand: Value
-) -> Value:
+def _pointer(state: State, operation: int, bits: int, dst: int, value: Value, src: int | None, operand: Value) -> Value:
     """Arithmetic in which at least one operand is a pointer."""
     other = number_of(operand)
     if bits == 64 and operation == op.ALU_ADD:
@@ -271,7 +270,9 @@ def _pointer(
     name = f"r{dst}" if isinstance(value, Pointer) else f"r{src}"
     pointer = value if isinstance(value, Pointer) else operand
     how = "32-bit arithmetic" if bits == 32 else "this operation"
-    raise Rejection("pointer-arithmetic", what=f"{name} is a {describe_value(pointer)}; {how} would not leave a pointer")
+    raise Rejection(
+        "pointer-arithmetic", what=f"{name} is a {describe_value(pointer)}; {how} would not leave a pointer"
+    )
 
 
 def _moved(
@@ -325,5 +326,3 @@ def _distance(dst: int, a: Pointer, src: int | None, b: Pointer) -> Scalar:
     if a.region is b.region and a.terms == b.terms and (a.terms or a.variable is b.variable is None):
         return constant(a.offset - b.offset)
     return TOP
-
-

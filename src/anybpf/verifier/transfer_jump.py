@@ -1,7 +1,7 @@
 """Conditional jumps: which ways are possible, and what each way learns.
 
-A jump between numbers refines both operands and everything linked to them. A comparison of a packet pointer with the end
-of the packet proves a range. A test for NULL settles every copy of the pointer.
+A jump between numbers refines both operands and everything linked to them. A comparison of a packet pointer with the
+end of the packet proves a range. A test for NULL settles every copy of the pointer.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def compile_jump(instruction: Instruction) -> Decide:
         right = b if b.__class__ is Scalar else number_of(b)
         if left is None or right is None:
             return _decide_pointer(state, comparison, bits, dst, a, src, b)
-        taken = assume(comparison, bits, left, right)  # type: ignore[arg-type]
+        taken = assume(comparison, bits, left, right)
         if taken is None:
             state.trace.append(_DECIDED)
             return state, None
-        passed = assume(negation, bits, left, right)  # type: ignore[arg-type]
+        passed = assume(negation, bits, left, right)
         if passed is None:
             state.trace.append(_DECIDED)
             return None, state
@@ -87,7 +87,8 @@ def back_jump(instruction: Instruction) -> Callable[[int, int, list[object]], Ne
         operands |= register_bit(instruction.src)
 
     def back(read: int, exact: int, trace: list[object]) -> Need:
-        matters, linked = trace.pop()  # type: ignore[misc]
+        event: _Event = trace.pop()  # type: ignore[assignment]
+        matters, linked = event
         if matters or exact & (operands | linked):
             exact |= operands
         return read | operands, exact
@@ -136,11 +137,11 @@ def _linked_cells(state: State, *values: Value | None) -> int:
             shift = level * FRAME_BITS + STACK_SHIFT
             for index, slot in enumerate(frame):
                 if slot.__class__ is Linked:
-                    if slot.link in links:  # type: ignore[union-attr]
+                    if slot.link in links:
                         cells |= 0xFF << shift + 8 * index
                 elif slot.__class__ is Pieces:
-                    for first, size, number in slot.numbers:  # type: ignore[union-attr]
-                        if number.__class__ is Linked and number.link in links:  # type: ignore[union-attr]
+                    for first, size, number in slot.numbers:
+                        if number.__class__ is Linked and number.link in links:
                             cells |= (1 << size) - 1 << shift + 8 * index + first
             level -= 1
     return cells
@@ -149,7 +150,7 @@ def _linked_cells(state: State, *values: Value | None) -> int:
 def _linked_registers(registers: list[Value | None] | tuple[Value | None, ...], links: set[Link], shift: int) -> int:
     cells = 0
     for index, value in enumerate(registers):
-        if value.__class__ is Linked and value.link in links:  # type: ignore[union-attr]
+        if value.__class__ is Linked and value.link in links:
             cells |= 1 << shift + index
     return cells
 
@@ -166,7 +167,8 @@ def _decide_pointer(
     state.trace.append(_DECIDED)
     if not isinstance(a, Pointer):
         # Put the pointer first.
-        assert src is not None and isinstance(b, Pointer)
+        assert src is not None
+        assert isinstance(b, Pointer)
         return _pointer_and_number(state, SWAPPED[comparison], bits, src, b, a)
     if not isinstance(b, Pointer):
         return _pointer_and_number(state, comparison, bits, dst, a, b)
@@ -209,9 +211,7 @@ def _pointer_and_number(
         _settle(null, pointer, False)
         _settle(valid, pointer, True)
         return state, other
-    raise Rejection(
-        "pointer-comparison", what=f"r{register}, a {describe_value(pointer)}, is compared with a number"
-    )
+    raise Rejection("pointer-comparison", what=f"r{register}, a {describe_value(pointer)}, is compared with a number")
 
 
 #: Whether a comparison with zero holds for NULL only (True), for valid pointers only (False), or both alike (None).
@@ -226,7 +226,7 @@ def _settle(state: State, pointer: Pointer, valid: bool) -> None:
     settled: dict[Pointer, Value] = {}
 
     def change(value: Value) -> Value:
-        if value.__class__ is Pointer and value.identity == identity and value.nullable:  # type: ignore[union-attr]
+        if value.__class__ is Pointer and value.identity == identity and value.nullable:
             assert isinstance(value, Pointer)
             if value not in settled:
                 settled[value] = value.not_null() if valid else ZERO

@@ -37,7 +37,7 @@ class Link:
 
 
 class Linked:
-    """A number that equals the unknown behind ``link`` plus ``delta``, modulo 2**64; ``number`` is what is known of it."""
+    """A number that equals the unknown behind ``link`` plus ``delta`` (modulo 2**64); ``number`` is what is known."""
 
     __slots__ = ("delta", "link", "number")
 
@@ -132,8 +132,8 @@ class Pointer:
     def _with(self, **changes: object) -> Pointer:
         fields = {
             "region": self.region, "offset": self.offset, "variable": self.variable, "size": self.size,
-            "index": self.index, "map": self.map, "structure": self.structure, "terms": self.terms, "identity": self.identity,
-            "nullable": self.nullable, "writable": self.writable,
+            "index": self.index, "map": self.map, "structure": self.structure, "terms": self.terms,
+            "identity": self.identity, "nullable": self.nullable, "writable": self.writable,
         } | changes  # fmt: skip
         return Pointer(**fields)  # type: ignore[arg-type]  # the names are those of the constructor
 
@@ -160,9 +160,9 @@ Value = Scalar | Linked | Pointer
 def number_of(value: Value | None) -> Scalar | None:
     """What is known of the number that ``value`` is, or None when it is no number."""
     if value.__class__ is Scalar:
-        return value  # type: ignore[return-value]  # mypy does not narrow by __class__
+        return value
     if value.__class__ is Linked:
-        return value.number  # type: ignore[union-attr]
+        return value.number
     return None
 
 
@@ -188,7 +188,11 @@ def describe_value(value: Value | None) -> str:
         what = f"memory of {value.size} bytes"
     text = f"pointer to {what}"
     if value.region is Region.STACK:
-        text = f"pointer to the stack at {_offset(value)}" if value.index == 0 else f"pointer to a caller's stack at {_offset(value)}"
+        text = (
+            f"pointer to the stack at {_offset(value)}"
+            if value.index == 0
+            else f"pointer to a caller's stack at {_offset(value)}"
+        )
     elif value.offset or value.variable is not None:
         text += f", offset {_offset(value)}"
     if value.nullable:

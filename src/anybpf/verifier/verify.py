@@ -13,8 +13,8 @@ from anybpf.verifier.entry import entry_state
 from anybpf.verifier.explore import Explorer
 from anybpf.verifier.failure import Rejection
 from anybpf.verifier.subject import Subject
-from anybpf.verifier.verdict import Facts, Failure, PathStep, Verdict
 from anybpf.verifier.values import describe_value
+from anybpf.verifier.verdict import Facts, Failure, PathStep, Verdict
 
 __all__ = ("BUDGET", "verify", "verify_program")
 
@@ -78,9 +78,7 @@ def _analyse(subject: Subject, budget: int) -> tuple[Failure | None, Facts, int]
     except Rejection as rejection:
         return _failure(subject, explorer, rejection), Facts(), explorer.visited
     reached = frozenset(
-        slot
-        for index in explorer.reached
-        for slot in range(graph.blocks[index].start, graph.blocks[index].end)
+        slot for index in explorer.reached for slot in range(graph.blocks[index].start, graph.blocks[index].end)
     )
     return None, subject.facts(reached), explorer.visited
 

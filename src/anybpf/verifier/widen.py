@@ -17,11 +17,10 @@ __all__ = ("widen",)
 def widen(before: State, state: State, hard: bool) -> None:
     """Generalise ``state`` where it differs from ``before``, the state in which the previous round began.
 
-    Numbers become any number in both ranges, or (``hard``) any number at all; pointers that moved get an unknown offset.
+    Numbers become any number in both ranges, or (``hard``) any number at all; pointers that moved get an unknown
+    offset.
     """
-    state.registers = [
-        _widen(old, new, hard) for old, new in zip(before.registers, state.registers, strict=True)
-    ]
+    state.registers = [_widen(old, new, hard) for old, new in zip(before.registers, state.registers, strict=True)]
     state.callers = tuple(
         Caller(
             new.function,

@@ -1,0 +1,435 @@
+"""Arguments of helpers, checked by the kinds that their contract declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from anybpf.isa import opcodes as op
+from anybpf.platforms import Arg, ArgKind, Helper
+from anybpf.spec import MapSpec
+from anybpf.verifier import stack
+from anybpf.verifier.access import require_inside
+from anybpf.verifier.failure import Rejection
+from anybpf.verifier.needs import register_bit, stack_bits
+from anybpf.verifier.scalar import describe
+from anybpf.verifier.special import KERNEL_POINTER
+from anybpf.verifier.state import State
+from anybpf.verifier.subject import Subject
+from anybpf.verifier.transfer_alu import fail_uninitialised
+from anybpf.verifier.values import Pointer, Region, Value, describe_value, number_of
+
+__all__ = ("HelperCall", "check_arguments")
+
+#: Memory sizes beyond this are refused, as Linux does (1 << 29).
+_LARGEST_SIZE: Final = 1 << 29
+
+
+class HelperCall:
+    """One call that is being checked: its contract, the state, and what the arguments turned out to be.
+
+    :attr map: the map argument. :attr alloc: the constant size of what is returned. :attr released: identity of the
+        reference that the call releases. :attr read, exact, killed: cells that the call needs, and overwrites.
+    """
+
+    __slots__ = (
+        "alloc",
+        "exact",
+        "helper",
+        "killed",
+        "map",
+        "outputs",
+        "read",
+        "released",
+        "size_limit",
+        "state",
+        "subject",
+    )
+
+    def __init__(self, subject: Subject, state: State, helper: Helper) -> None:
+        self.subject = subject
+        self.state = state
+        self.helper = helper
+        self.map: Pointer | None = None
+        self.alloc = 0
+        self.released = 0
+        self.read = 0
+        self.exact = 0
+        self.killed = 0
+        self.outputs: list[tuple[Pointer, int, int]] = []
+
+    def argument(self, index: int) -> Value:
+        """The value of the argument with this index (0 for r1); rejects an uninitialised register."""
+        value = self.state.registers[index + 1]
+        if value is None:
+            raise fail_uninitialised(index + 1)
+        self.read |= register_bit(index + 1)
+        return value
+
+    def name(self, index: int) -> str:
+        """The argument with this index, as messages call it."""
+        return f"argument {index + 1} of {self.helper.name}"
+
+    def no_memory(self, index: int, size: object, problem: str) -> Rejection:
+        """The rejection for a memory argument whose ``size`` bytes are not there."""
+        return Rejection("helper-memory", number=index + 1, helper=self.helper.name, size=size, problem=problem)
+
+    def wrong(self, index: int, expected: str) -> Rejection:
+        """The rejection for an argument of the wrong kind."""
+        return Rejection(
+            "helper-argument",
+            number=index + 1,
+            helper=self.helper.name,
+            expected=expected,
+            value=describe_value(self.state.registers[index + 1]),
+        )
+
+    def pointer(self, index: int, expected: str, *regions: Region) -> Pointer:
+        """The pointer argument with this index, into one of ``regions``, and not NULL."""
+        value = self.argument(index)
+        self.exact |= register_bit(index + 1)
+        if not isinstance(value, Pointer) or value.region not in regions:
+            raise self.wrong(index, expected)
+        if value.nullable:
+            raise Rejection(
+                "null-pointer", what=f"argument {index + 1} of {self.helper.name}", value=describe_value(value)
+            )
+        return value
+
+    def constant(self, index: int, expected: str) -> int:
+        """The constant argument with this index."""
+        number = number_of(self.argument(index))
+        self.exact |= register_bit(index + 1)
+        if number is None or number.known is None:
+            raise Rejection("constant-expected", number=index + 1, helper=self.helper.name, expected=expected)
+        return number.known
+
+    def found_map(self, index: int) -> MapSpec:
+        """The map argument that stands before argument ``index``."""
+        if self.map is None or self.map.map is None:
+            raise self.wrong(index, "used with a map")
+        return self.map.map
+
+
+def check_arguments(call: HelperCall) -> None:
+    """Check every argument against the contract."""
+    for index, arg in enumerate(call.helper.args):
+        _CHECKS[arg.kind](call, index, arg)
+
+
+# Arguments, kind by kind.
+
+
+def _anything(call: HelperCall, index: int, arg: Arg) -> None:
+    call.argument(index)
+
+
+def _scalar(call: HelperCall, index: int, arg: Arg) -> None:
+    value = call.argument(index)
+    if number_of(value) is None:
+        raise Rejection(
+            "number-expected", what=f"argument {index + 1} of {call.helper.name}", value=describe_value(value)
+        )
+
+
+def _context(call: HelperCall, index: int, arg: Arg) -> None:
+    pointer = call.pointer(index, "the context", Region.CONTEXT)
+    if pointer.offset or pointer.variable is not None:
+        raise call.wrong(index, "the context itself, not a pointer into it")
+
+
+def _map(call: HelperCall, index: int, arg: Arg) -> None:
+    pointer = call.pointer(index, "a map", Region.MAP)
+    assert pointer.map is not None
+    kind = call.subject.map_kind(pointer.map)
+    if arg.maps and kind not in arg.maps:
+        raise Rejection(
+            "map-kind",
+            helper=call.helper.name,
+            map=pointer.map.name,
+            kind=kind.value if kind is not None else f"number {pointer.map.type}, unknown here",
+        )
+    call.map = pointer
+    seen = call.subject.helper_maps.setdefault(call.state.slot, pointer.index)
+    if seen != pointer.index:
+        call.subject.helper_maps[call.state.slot] = -1
+
+
+def _readable(call: HelperCall, index: int, pointer: Pointer, size: int) -> None:
+    """Require ``size`` initialised readable bytes."""
+    _require_memory(call, index, pointer, size, False)
+    if pointer.region is not Region.STACK or not size:
+        return
+    low, high = pointer.low, pointer.high + size
+    call.read |= stack_bits(low, high - low, call.state.depth - pointer.index)
+    frame = call.state.frames[pointer.index]
+    if not stack.initialised(frame, low, high):
+        place, end = low + op.STACK_SIZE >> 3, high + op.STACK_SIZE + 7 >> 3
+        held = next((slot for slot in frame[place:end] if isinstance(slot, Pointer)), None)
+        if held is not None:
+            raise Rejection(
+                "pointer-leak", what=f"part of argument {index + 1} of {call.helper.name}", value=describe_value(held)
+            )
+        raise Rejection("uninitialised-stack", size=high - low, offset=low)
+
+
+def _require_memory(call: HelperCall, index: int, pointer: Pointer, size: int, write: bool) -> None:
+    if pointer.region in (Region.PACKET, Region.PACKET_META) and not call.helper.packet_access:
+        raise call.wrong(index, "memory other than the packet")
+    if not size:
+        return
+    try:
+        require_inside(call.subject, call.state, pointer, 0, size, write, index + 1)
+    except Rejection as cause:
+        if cause.code in ("not-accessible", "read-only"):
+            raise
+        raise call.no_memory(index, size, cause.message) from None
+
+
+def _memory_pointer(call: HelperCall, index: int) -> Pointer:
+    return call.pointer(
+        index, "memory", Region.STACK, Region.MAP_VALUE, Region.MEMORY, Region.PACKET, Region.PACKET_META
+    )
+
+
+def _map_key(call: HelperCall, index: int, arg: Arg) -> None:
+    _readable(call, index, _memory_pointer(call, index), call.found_map(index).key_size)
+
+
+def _map_value(call: HelperCall, index: int, arg: Arg) -> None:
+    _readable(call, index, _memory_pointer(call, index), call.found_map(index).value_size)
+
+
+def _map_value_or_null(call: HelperCall, index: int, arg: Arg) -> None:
+    if not _is_null(call, index):
+        _map_value(call, index, arg)
+
+
+def _map_value_out(call: HelperCall, index: int, arg: Arg) -> None:
+    size = call.found_map(index).value_size
+    _writable(call, index, _memory_pointer(call, index), size, size)
+
+
+def _is_null(call: HelperCall, index: int) -> bool:
+    number = number_of(call.argument(index))
+    if number is not None and number.known == 0:
+        call.exact |= register_bit(index + 1)
+        return True
+    return False
+
+
+def _sizes(call: HelperCall, index: int, arg: Arg) -> tuple[int, int]:
+    """The least and greatest bytes of memory argument ``index``: fixed, or given by the argument behind it."""
+    if arg.size:
+        return arg.size, arg.size
+    at = index + 1
+    kind = call.helper.args[at].kind if at < len(call.helper.args) else None
+    if kind not in (ArgKind.SIZE, ArgKind.SIZE_OR_ZERO):
+        return 0, 0
+    number = number_of(call.argument(at))
+    call.exact |= register_bit(at + 1)
+    if number is None:
+        raise call.wrong(at, "a number of bytes")
+    if number.umax > _LARGEST_SIZE:
+        problem = "the size may be negative" if number.smin < 0 else "the size has no upper bound"
+        raise call.no_memory(index, describe(number), f"{problem}, or a very large number")
+    if kind is ArgKind.SIZE and not number.umin:
+        raise Rejection(
+            "helper-memory",
+            number=index + 1,
+            helper=call.helper.name,
+            size=describe(number),
+            problem="the size may be zero",
+        )
+    return number.umin, number.umax
+
+
+def _memory(call: HelperCall, index: int, arg: Arg) -> None:
+    _readable(call, index, _memory_pointer(call, index), _sizes(call, index, arg)[1])
+
+
+def _memory_or_null(call: HelperCall, index: int, arg: Arg) -> None:
+    if not _null_memory(call, index, arg):
+        _memory(call, index, arg)
+
+
+def _null_memory(call: HelperCall, index: int, arg: Arg) -> bool:
+    """Whether the argument is NULL; with a size beside it, that must be zero."""
+    if not _is_null(call, index):
+        return False
+    if not arg.size and _sizes(call, index, arg)[1]:
+        raise Rejection(
+            "helper-memory",
+            number=index + 1,
+            helper=call.helper.name,
+            size=_sizes(call, index, arg)[1],
+            problem="it is NULL",
+        )
+    return True
+
+
+def _writable(call: HelperCall, index: int, pointer: Pointer, least: int, most: int) -> None:
+    """Require ``most`` writable bytes, of which ``least`` will surely be written."""
+    _require_memory(call, index, pointer, most, True)
+    if pointer.region is Region.STACK and most:
+        call.outputs.append((pointer, least, most))
+
+
+def _memory_out(call: HelperCall, index: int, arg: Arg) -> None:
+    least, most = _sizes(call, index, arg)
+    _writable(call, index, _memory_pointer(call, index), least, most)
+
+
+def _memory_out_or_null(call: HelperCall, index: int, arg: Arg) -> None:
+    if not _null_memory(call, index, arg):
+        _memory_out(call, index, arg)
+
+
+def _memory_inout(call: HelperCall, index: int, arg: Arg) -> None:
+    least, most = _sizes(call, index, arg)
+    pointer = _memory_pointer(call, index)
+    _readable(call, index, pointer, most)
+    _writable(call, index, pointer, least, most)
+
+
+def _size(call: HelperCall, index: int, arg: Arg) -> None:
+    call.argument(index)  # its range was checked with the memory before it
+
+
+def _alloc_size(call: HelperCall, index: int, arg: Arg) -> None:
+    call.alloc = call.constant(index, "a constant number of bytes")
+    if not 0 < call.alloc <= _LARGEST_SIZE:
+        raise Rejection(
+            "constant-expected", number=index + 1, helper=call.helper.name, expected=f"a size from 1 to {_LARGEST_SIZE}"
+        )
+
+
+def _string(call: HelperCall, index: int, arg: Arg) -> None:
+    pointer = call.pointer(index, "text in read-only data", Region.MAP_VALUE)
+    data = pointer.map.contents if pointer.map is not None and pointer.map.read_only else None
+    start = pointer.offset
+    if data is None or pointer.variable is not None or not 0 <= start < pointer.size:
+        raise Rejection(
+            "constant-expected", number=index + 1, helper=call.helper.name, expected="text in read-only data"
+        )
+    if b"\0" not in data[start:] and len(data) >= pointer.size:
+        raise Rejection(
+            "constant-expected", number=index + 1, helper=call.helper.name, expected="text that ends in a NUL byte"
+        )
+
+
+def _callback_context(call: HelperCall, index: int, arg: Arg) -> None:
+    if not _is_null(call, index):
+        call.pointer(index, "a pointer to the stack, or NULL", Region.STACK)
+
+
+def _record(call: HelperCall, index: int, arg: Arg) -> None:
+    pointer = call.pointer(index, "a ring-buffer record", Region.MEMORY)
+    _release(call, index, pointer)
+
+
+def _release(call: HelperCall, index: int, pointer: Pointer) -> None:
+    held = any(identity == pointer.identity for identity, _ in call.state.references)
+    if not pointer.identity or not held or pointer.offset or pointer.variable is not None:
+        raise Rejection("reference-released", number=index + 1, helper=call.helper.name, value=describe_value(pointer))
+    call.released = pointer.identity
+
+
+def _field_pointer(call: HelperCall, index: int, field: str) -> Pointer:
+    """A pointer to the lock, timer or kernel pointer called ``field`` of a map value."""
+    pointer = call.pointer(index, f"the {field} of a map value", Region.MAP_VALUE)
+    assert pointer.map is not None
+    places = [start for start, _, name in call.subject.special_fields(pointer.map) if name == field]
+    if pointer.variable is not None or pointer.offset not in places:
+        raise call.wrong(index, f"the {field} of a map value")
+    return pointer
+
+
+def _spin_lock(call: HelperCall, index: int, arg: Arg) -> None:
+    pointer = _field_pointer(call, index, "bpf_spin_lock")
+    key = (pointer.identity or -1 - pointer.index, pointer.offset)
+    state = call.state
+    if call.helper.name == "bpf_spin_lock":
+        if state.lock is not None:
+            raise Rejection("lock", what="a lock is taken while another is held")
+        state.lock = key
+        return
+    if state.lock != key:
+        held = "no lock is held" if state.lock is None else "another lock is held"
+        raise Rejection("lock", what=f"a lock is released, but {held}")
+    state.lock = None
+
+
+def _timer(call: HelperCall, index: int, arg: Arg) -> None:
+    _field_pointer(call, index, "bpf_timer")
+
+
+def _kptr(call: HelperCall, index: int, arg: Arg) -> None:
+    _field_pointer(call, index, KERNEL_POINTER)
+
+
+def _socket(call: HelperCall, index: int, arg: Arg) -> None:
+    pointer = call.pointer(index, "a socket", Region.SOCKET)
+    if pointer.offset or pointer.variable is not None:
+        raise call.wrong(index, "the socket itself, not a pointer into it")
+
+
+def _socket_or_null(call: HelperCall, index: int, arg: Arg) -> None:
+    if not _is_null(call, index):
+        _socket(call, index, arg)
+
+
+def _socket_released(call: HelperCall, index: int, arg: Arg) -> None:
+    _release(call, index, call.pointer(index, "a socket", Region.SOCKET))
+
+
+def _kernel(call: HelperCall, index: int, arg: Arg) -> None:
+    call.pointer(index, "a pointer to a kernel structure", Region.KERNEL, Region.SOCKET)
+
+
+def _kernel_or_null(call: HelperCall, index: int, arg: Arg) -> None:
+    if not _is_null(call, index):
+        _kernel(call, index, arg)
+
+
+def _unavailable(call: HelperCall, index: int, arg: Arg) -> None:
+    raise call.wrong(index, f"a {arg.kind.value}, which this verifier does not follow yet")
+
+
+def _function(call: HelperCall, index: int, arg: Arg) -> None:
+    call.pointer(index, "a function of this program", Region.FUNCTION)
+
+
+_CHECKS: Final[dict[ArgKind, Callable[[HelperCall, int, Arg], None]]] = {
+    ArgKind.ANYTHING: _anything,
+    ArgKind.SCALAR: _scalar,
+    ArgKind.CONTEXT: _context,
+    ArgKind.MAP: _map,
+    ArgKind.MAP_KEY: _map_key,
+    ArgKind.MAP_VALUE: _map_value,
+    ArgKind.MAP_VALUE_OR_NULL: _map_value_or_null,
+    ArgKind.MAP_VALUE_OUT: _map_value_out,
+    ArgKind.MEMORY: _memory,
+    ArgKind.MEMORY_OR_NULL: _memory_or_null,
+    ArgKind.MEMORY_OUT: _memory_out,
+    ArgKind.MEMORY_OUT_OR_NULL: _memory_out_or_null,
+    ArgKind.MEMORY_INOUT: _memory_inout,
+    ArgKind.SIZE: _size,
+    ArgKind.SIZE_OR_ZERO: _size,
+    ArgKind.ALLOC_SIZE: _alloc_size,
+    ArgKind.STRING: _string,
+    ArgKind.CALLBACK: _function,
+    ArgKind.CALLBACK_CONTEXT: _callback_context,
+    ArgKind.RECORD: _record,
+    ArgKind.SPIN_LOCK: _spin_lock,
+    ArgKind.TIMER: _timer,
+    ArgKind.SOCKET: _socket,
+    ArgKind.SOCKET_OR_NULL: _socket_or_null,
+    ArgKind.SOCKET_RELEASED: _socket_released,
+    ArgKind.KERNEL: _kernel,
+    ArgKind.KERNEL_OR_NULL: _kernel_or_null,
+    ArgKind.DYNPTR: _unavailable,
+    ArgKind.DYNPTR_OUT: _unavailable,
+    ArgKind.PERCPU: _unavailable,
+    ArgKind.KPTR: _kptr,
+}
