@@ -58,18 +58,22 @@ class Helpers:
         lib.ab_slot_release(self.slot)
 
 
+def load(kind: str, source: str, maps: tuple[MapSpec, ...] = (), platform: str = "linux") -> runtime.Object:
+    """Load a program called "test" that uses ``maps`` by index, without verification; close what this gives."""
+    spec = ObjectSpec("test", (ProgramSpec("test", kind, assemble(source)),), maps, license="GPL")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return runtime.load(spec, platform=platform, type_name=kind, trust=True)
+
+
 def run(
     kind: str, source: str, data: bytes, context: bytes = b"", *, mode: str = "interpreter", read_only: bytes = b""
 ) -> Outcome:
     """Run a Linux program once. Map 0, if the source uses it, holds ``read_only`` as its one value."""
-    maps = ()
+    maps: tuple[MapSpec, ...] = ()
     if read_only:
         maps = (MapSpec(".rodata", ARRAY, 4, len(read_only), 1, RDONLY_PROG, contents=read_only, is_data=True),)
-    spec = ObjectSpec("test", (ProgramSpec("test", kind, assemble(source)),), maps, license="GPL")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loaded = runtime.load(spec, platform="linux", type_name=kind, trust=True)
-    with loaded:
+    with load(kind, source, maps) as loaded:
         result = loaded.programs["test"].test_run(data, context=context or None, mode=mode)
     return Outcome(result.retval & 0xFFFFFFFF, result.data, result.context[: len(context)])
 
