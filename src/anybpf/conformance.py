@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         print(f"anybpf.conformance: {error}", file=sys.stderr)
         return 2
     try:
-        print(f"{bare.run(code, memory, *modes, helpers=HELPERS):x}")
+        print(f"{bare.run(code, memory, modes[0] if modes else 'interpreter', HELPERS):x}")
     except AnyBpfError as error:
         print(f"anybpf.conformance: {error}", file=sys.stderr)
         return 1

@@ -226,7 +226,7 @@ class _Loader:
         return kind
 
     def _create(self, declared: MapSpec) -> Map:
-        kind, inner = self._kind(declared), declared.inner and self._kind(declared.inner)
+        kind, inner = self._kind(declared), self._kind(declared.inner) if declared.inner is not None else None
         types = None if self.spec.btf is None else btf.load(self.spec.btf)
         if kind in _FIXED_SIZES:
             declared = replace(declared, key_size=_FIXED_SIZES[kind][0], value_size=_FIXED_SIZES[kind][1])

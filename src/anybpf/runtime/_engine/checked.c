@@ -82,9 +82,9 @@ int ab_checked_step(ab_checked *checked, const ab_program *program, const ab_ins
 
 /* Registers that have a value when a function begins that no program calls: the entry function, or a callback. */
 uint32_t ab_checked_arguments(const ab_checked *checked, uint32_t start) {
-    uint32_t frame = 1u << 10;
-    if (start != 0) return frame | AB_ARGUMENT_REGISTERS;
-    return checked->event != NULL ? frame | 1u << 1 : frame | 1u << 1 | 1u << 2;
+    uint32_t count = checked->event != NULL ? 1 : 2;
+    if (start != 0) count = checked->helper->callback == AB_CALLBACK_ELEMENT ? 4 : 2;
+    return 1u << 10 | ((2u << count) - 2);
 }
 
 /* Gives a function its frame, cleared. */
