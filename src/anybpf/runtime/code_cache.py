@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ VARIABLE: Final = "ANYBPF_CODE_CACHE"
 DEFAULT_LIMIT: Final = 64 << 20  # bytes
 
 _SUFFIX: Final = ".code"
+_UNFINISHED: Final = ".new"
 _MAGIC: Final = b"anybpf code 1\n"
 _DIGEST: Final = hashlib.sha256().digest_size
 
@@ -99,9 +100,9 @@ class CodeCache:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not _is_ours(os.stat(self._directory, follow_symlinks=False)):
                 return False
-            handle, temporary = tempfile.mkstemp(suffix=".new", dir=self._directory)  # mode 0600
+            temporary = self._directory / f"{os.getpid()}-{threading.get_ident()}{_UNFINISHED}"
             try:
-                with open(handle, "wb") as file:
+                with open(temporary, "wb", opener=_open_for_owner) as file:
                     file.write(_MAGIC + _digest(name, contents) + contents)
                 os.replace(temporary, self._directory / (name + _SUFFIX))
             except OSError:
@@ -117,7 +118,7 @@ class CodeCache:
         """When the entries pass the limit, remove the least recently used, so that three quarters of it are left."""
         entries = []
         for entry in os.scandir(self._directory):
-            if entry.name.endswith((_SUFFIX, ".new")):
+            if entry.name.endswith((_SUFFIX, _UNFINISHED)):
                 status = entry.stat(follow_symlinks=False)
                 entries.append((status.st_mtime_ns, status.st_size, entry.path))
         total = sum(size for _, size, _ in entries)
@@ -133,6 +134,10 @@ class CodeCache:
 def _digest(name: str, contents: bytes) -> bytes:
     """Tie the contents to the name, so that neither damage nor a renamed file goes unnoticed."""
     return hashlib.sha256(name.encode() + contents).digest()
+
+
+def _open_for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _is_ours(status: os.stat_result) -> bool:

@@ -10,7 +10,7 @@ What happens in between: :mod:`~anybpf.runtime.jit_flow` (control flow), :mod:`~
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from anybpf.errors import LoadError
 from anybpf.runtime import code_cache
@@ -19,7 +19,9 @@ from anybpf.runtime.jit_bindings import Bindings
 from anybpf.runtime.jit_machine import LinkedCode, compile_object, host, pipeline_for
 from anybpf.runtime.jit_symbols import ENTRY, Shapes
 from anybpf.runtime.jit_translate import translate
-from anybpf.runtime.lowering import Lowered
+
+if TYPE_CHECKING:  # lowering needs the verifier, and the JIT alone does not
+    from anybpf.runtime.lowering import Lowered
 
 
 class CompiledCode:
