@@ -15,13 +15,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from anybpf.errors import LoadError
 from anybpf.isa import Instruction, Text, jump_target
 from anybpf.isa import opcodes as op
 from anybpf.platforms import Context, ContextField, FieldKind, MapKind
 from anybpf.runtime.context_flow import ContextFlow
-from anybpf.verifier.verdict import Facts
+
+if TYPE_CHECKING:  # a bare program, which nobody verifies, is compiled without loading the verifier
+    from anybpf.verifier.verdict import Facts
 
 __all__ = ("PACKET_FIELDS", "Lowered", "kernel_pointers", "lower")
 
