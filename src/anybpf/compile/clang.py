@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,9 @@ __all__ = ("Clang", "compile_source", "find_clang", "include_dir")
 
 _INCLUDE: Final = Path(__file__).resolve().parent / "include"
 _TIMEOUT_SECONDS: Final = 120
+
+#: Variables by which clang would search the machine's headers after all.
+_SEARCH_PATHS: Final = frozenset({"CPATH", "C_INCLUDE_PATH"})
 
 #: ISA version 3: 32-bit arithmetic and jumps, and atomics, which every kernel since 5.12 runs.
 _CPU: Final = "v3"
@@ -115,6 +119,7 @@ def compile_source(
         try:
             done = subprocess.run(
                 [*clang.command, *flags, "-c", str(source), "-o", str(output)],
+                env={name: value for name, value in os.environ.items() if name not in _SEARCH_PATHS},
                 capture_output=True,
                 timeout=_TIMEOUT_SECONDS,
                 text=True,

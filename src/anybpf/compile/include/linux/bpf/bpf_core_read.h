@@ -76,8 +76,12 @@ enum bpf_enum_value_kind { BPF_ENUMVAL_EXISTS = 0, BPF_ENUMVAL_VALUE = 1 };
         link(&pointer, sizeof(pointer), &(from)->field); \
         rest;                                           \
     })
-#define ___bpf_chase(link, last, dst, size, from, ...) \
-    ___bpf_concat(___bpf_chase_, ___bpf_count(__VA_ARGS__))(link, last, dst, size, from, __VA_ARGS__)
+/* Where the chain begins is computed once, outside what is relocated. */
+#define ___bpf_chase(link, last, dst, size, from, ...)                                                    \
+    ({                                                                                                    \
+        ___bpf_value_type(from) __start = (from);                                                         \
+        ___bpf_concat(___bpf_chase_, ___bpf_count(__VA_ARGS__))(link, last, dst, size, __start, __VA_ARGS__); \
+    })
 
 /* The expression that a chain means, for its type alone. */
 #define ___bpf_path_1(from, a) (from)->a

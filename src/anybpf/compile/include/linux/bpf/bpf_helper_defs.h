@@ -60,7 +60,7 @@ static long (*const bpf_clone_redirect)(struct __sk_buff *skb, __u32 ifindex, __
 static __u64 (*const bpf_get_current_pid_tgid)(void) = (void *)14;
 static __u64 (*const bpf_get_current_uid_gid)(void) = (void *)15;
 static long (*const bpf_get_current_comm)(void *buf, __u32 size_of_buf) = (void *)16;
-static __u32 (*const bpf_get_cgroup_classid)(struct __sk_buff *skb) = (void *)17;
+static __u32 (*const bpf_get_cgroup_classid)(void *ctx) = (void *)17;
 static long (*const bpf_skb_vlan_push)(struct __sk_buff *skb, __be16 vlan_proto, __u16 vlan_tci) = (void *)18;
 static long (*const bpf_skb_vlan_pop)(struct __sk_buff *skb) = (void *)19;
 static long (*const bpf_skb_get_tunnel_key)(struct __sk_buff *skb, struct bpf_tunnel_key *key, __u32 len, __u64 flags) = (void *)20;

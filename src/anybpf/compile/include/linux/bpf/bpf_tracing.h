@@ -114,7 +114,7 @@
 #define ___bpf_words_of_12() ___bpf_words_of_11(), (void *)ctx[11]
 
 #define BPF_PROG(name, ...)                                                                 \
-    ___bpf_typed_program(name, unsigned long long *ctx,                                     \
+    ___bpf_typed_program(name, unsigned long long *ctx __attribute__((unused)),                                   \
                          ___bpf_concat(___bpf_words_of_, ___bpf_count(__VA_ARGS__))(), ##__VA_ARGS__)
 
 #define ___bpf_parms_of_0() ctx
@@ -128,7 +128,7 @@
 struct pt_regs;
 
 #define BPF_KPROBE(name, ...)                                                               \
-    ___bpf_typed_program(name, struct pt_regs *ctx,                                         \
+    ___bpf_typed_program(name, struct pt_regs *ctx __attribute__((unused)),                                       \
                          ___bpf_concat(___bpf_parms_of_, ___bpf_count(__VA_ARGS__))(), ##__VA_ARGS__)
 #define BPF_UPROBE(name, ...) BPF_KPROBE(name, ##__VA_ARGS__)
 
@@ -136,7 +136,7 @@ struct pt_regs;
 #define ___bpf_result_of_1() ctx, (void *)PT_REGS_RC(ctx)
 
 #define BPF_KRETPROBE(name, ...)                                                            \
-    ___bpf_typed_program(name, struct pt_regs *ctx,                                         \
+    ___bpf_typed_program(name, struct pt_regs *ctx __attribute__((unused)),                                       \
                          ___bpf_concat(___bpf_result_of_, ___bpf_count(__VA_ARGS__))(), ##__VA_ARGS__)
 #define BPF_URETPROBE(name, ...) BPF_KRETPROBE(name, ##__VA_ARGS__)
 
