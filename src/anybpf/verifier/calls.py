@@ -8,7 +8,7 @@ from anybpf.platforms import Helper, MapKind, ReturnKind
 from anybpf.verifier import stack
 from anybpf.verifier.arguments import HelperCall, check_arguments
 from anybpf.verifier.failure import Rejection
-from anybpf.verifier.needs import Need
+from anybpf.verifier.needs import PACKET_BIT, Need
 from anybpf.verifier.scalar import TOP, Scalar, range_of
 from anybpf.verifier.state import State
 from anybpf.verifier.subject import Back, Step, Subject
@@ -134,6 +134,7 @@ def finish(call: HelperCall) -> Value | None:
         state.registers[register] = None
     if call.helper.changes_packet:
         state.forget_packet()
+        call.killed |= PACKET_BIT
     return result
 
 

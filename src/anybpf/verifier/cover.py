@@ -84,7 +84,7 @@ class Snapshot:
             level = (depth - frame) * FRAME_BITS
             read = self.read >> level & (1 << FRAME_BITS) - 1
             exact = self.exact >> level & (1 << FRAME_BITS) - 1
-            if (read | exact) & PACKET_BIT:
+            if exact & PACKET_BIT:
                 self._packets = True
             for register in range(10):
                 if read >> register & 1:
@@ -101,9 +101,9 @@ class Snapshot:
                 read >>= 8
                 exact >>= 8
                 index += 1
+        exact_values = [cell[2] for cell in registers if cell[3]] + [cell[2] for cell in self._stack if cell[4]]
         self._packets = self._packets or any(
-            value.__class__ is Pointer and value.region in _PACKETS
-            for value in (*(cell[2] for cell in registers), *(cell[2] for cell in self._stack))
+            value.__class__ is Pointer and value.region in _PACKETS for value in exact_values
         )
         self._registers = registers
         return registers

@@ -55,6 +55,16 @@ FAILURES: Final[dict[str, FailureKind]] = {
         "the functions that are active here need {depth} bytes of stack together; {limit} is the limit",
         "Make local variables smaller, or keep them in a per-CPU array.",
     ),
+    "invalid-instruction": FailureKind(
+        "Every instruction is one of RFC 9669, with its reserved fields zero.",
+        "{reason}",
+        "Compile for a processor version that RFC 9669 describes (-mcpu=v1 to v4).",
+    ),
+    "internal-error": FailureKind(
+        "The verifier understands the program. It refuses what it fails on.",
+        "the verifier failed on this program: {error}",
+        "This is a mistake in anybpf, not in the program; please report it with the program.",
+    ),
     # Values
     "uninitialised-register": FailureKind(
         "A register is written before it is read.",

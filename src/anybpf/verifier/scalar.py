@@ -28,6 +28,7 @@ __all__ = (
     "make",
     "meet",
     "of_size",
+    "possible",
     "range_of",
     "sign_extend",
     "signed",
@@ -136,6 +137,14 @@ def make(bounds: Bounds) -> Scalar | None:
     if refined is None:
         return None
     return _intern(refined)
+
+
+def possible(bounds: Bounds) -> Scalar:
+    """:func:`make` for bounds that some number satisfies if the operands that they come from have any member.
+
+    Operands may be empty without showing it, on paths that cannot happen; then any result is right.
+    """
+    return make(bounds) or TOP
 
 
 def _intern(bounds: Bounds) -> Scalar:
@@ -273,15 +282,13 @@ def join(a: Scalar, b: Scalar) -> Scalar:
     """The best scalar that has every member of both."""
     if a is b:
         return a
-    result = make(
+    return possible(
         Bounds(
             *tnum.join((a.value, a.mask), (b.value, b.mask)),
             min(a.smin, b.smin), max(a.smax, b.smax), min(a.umin, b.umin), max(a.umax, b.umax),
             min(a.s32min, b.s32min), max(a.s32max, b.s32max), min(a.u32min, b.u32min), max(a.u32max, b.u32max),
         )
     )  # fmt: skip
-    assert result is not None  # a join of two sets that are not empty is not empty
-    return result
 
 
 def truncate(a: Scalar, bits: int) -> Scalar:
@@ -296,9 +303,7 @@ def truncate(a: Scalar, bits: int) -> Scalar:
         bounds = bounds._replace(umin=a.smin & top, umax=a.smax & top)
     if bits == 32:
         bounds = bounds._replace(s32min=a.s32min, s32max=a.s32max, u32min=a.u32min, u32max=a.u32max)
-    result = make(bounds)
-    assert result is not None  # truncation of a member satisfies every bound
-    return result
+    return possible(bounds)
 
 
 def sign_extend(a: Scalar, bits: int) -> Scalar:
@@ -318,6 +323,4 @@ def sign_extend(a: Scalar, bits: int) -> Scalar:
         bounds = bounds._replace(smin=low.umin - 2 * half, smax=low.umax - 2 * half)
     elif a.smin >= -half and a.smax < half:
         bounds = bounds._replace(smin=a.smin, smax=a.smax)
-    result = make(bounds)
-    assert result is not None  # sign extension of a member satisfies every bound
-    return result
+    return possible(bounds)

@@ -21,8 +21,8 @@ from anybpf.verifier.scalar import (
     Bounds,
     Scalar,
     constant,
-    make,
     meet,
+    possible,
     range_of,
     sign_extend,
     signed,
@@ -101,9 +101,7 @@ def byte_swap(a: Scalar, bits: int) -> Scalar:
         return constant(int.from_bytes((a.known & (1 << bits) - 1).to_bytes(size, "little"), "big"))
     value = int.from_bytes((a.value & (1 << bits) - 1).to_bytes(size, "little"), "big")
     mask = int.from_bytes((a.mask & (1 << bits) - 1).to_bytes(size, "little"), "big")
-    result = make(_bits(value, mask))
-    assert result is not None  # the swapped bits of a member fit
-    return result
+    return possible(_bits(value, mask))
 
 
 def _compute(operation: int, bits: int, a: Scalar, b: Scalar) -> Scalar:
@@ -127,9 +125,7 @@ def _compute(operation: int, bits: int, a: Scalar, b: Scalar) -> Scalar:
     narrow = truncate(_OPERATIONS[operation](sign_extend(a, 32), right), 32)
     if wide is None:
         return narrow
-    both = meet(wide, narrow)
-    assert both is not None  # both hold every possible result
-    return both
+    return meet(wide, narrow) or wide
 
 
 def _bits(value: int, mask: int) -> Bounds:
@@ -148,11 +144,9 @@ def _wrap(low: int, high: int, bits: int, is_signed: bool) -> _Range:
 
 def _from_exact(bits: tnum.Tnum, s: _Range, u: _Range, s32: _Range, u32: _Range) -> Scalar:
     """A scalar from known bits and the ranges of exact (unbounded) results in the four readings."""
-    result = make(
+    return possible(
         Bounds(*bits, *_wrap(*s, 64, True), *_wrap(*u, 64, False), *_wrap(*s32, 32, True), *_wrap(*u32, 32, False))
     )
-    assert result is not None  # sound operands have at least one result
-    return result
 
 
 def _add(a: Scalar, b: Scalar) -> Scalar:
@@ -192,22 +186,16 @@ def _multiply(a: Scalar, b: Scalar) -> Scalar:
 
 def _and(a: Scalar, b: Scalar) -> Scalar:
     bounds = _bits(*tnum.and_((a.value, a.mask), (b.value, b.mask)))
-    result = make(bounds._replace(umax=min(a.umax, b.umax), u32max=min(a.u32max, b.u32max)))
-    assert result is not None
-    return result
+    return possible(bounds._replace(umax=min(a.umax, b.umax), u32max=min(a.u32max, b.u32max)))
 
 
 def _or(a: Scalar, b: Scalar) -> Scalar:
     bounds = _bits(*tnum.or_((a.value, a.mask), (b.value, b.mask)))
-    result = make(bounds._replace(umin=max(a.umin, b.umin), u32min=max(a.u32min, b.u32min)))
-    assert result is not None
-    return result
+    return possible(bounds._replace(umin=max(a.umin, b.umin), u32min=max(a.u32min, b.u32min)))
 
 
 def _xor(a: Scalar, b: Scalar) -> Scalar:
-    result = make(_bits(*tnum.xor((a.value, a.mask), (b.value, b.mask))))
-    assert result is not None
-    return result
+    return possible(_bits(*tnum.xor((a.value, a.mask), (b.value, b.mask))))
 
 
 def _mask_shift(b: Scalar, bits: int) -> Scalar:
@@ -232,9 +220,7 @@ def _shift_right(a: Scalar, b: Scalar) -> Scalar:
     b = _mask_shift(b, 64)
     low, high = b.umin, b.umax
     bits = tnum.shift_right((a.value, a.mask), low) if low == high else tnum.UNKNOWN
-    result = make(_bits(*bits)._replace(umin=a.umin >> high, umax=a.umax >> low))
-    assert result is not None
-    return result
+    return possible(_bits(*bits)._replace(umin=a.umin >> high, umax=a.umax >> low))
 
 
 def _shift_right_signed(a: Scalar, b: Scalar) -> Scalar:
@@ -242,9 +228,7 @@ def _shift_right_signed(a: Scalar, b: Scalar) -> Scalar:
     low, high = b.umin, b.umax
     bits = tnum.shift_right_signed((a.value, a.mask), low) if low == high else tnum.UNKNOWN
     corners = [x >> y for x in (a.smin, a.smax) for y in (low, high)]
-    result = make(_bits(*bits)._replace(smin=min(corners), smax=max(corners)))
-    assert result is not None
-    return result
+    return possible(_bits(*bits)._replace(smin=min(corners), smax=max(corners)))
 
 
 def _divide(a: Scalar, b: Scalar) -> Scalar:
@@ -283,9 +267,7 @@ def _signed_modulo(a: Scalar, b: Scalar) -> Scalar:
 
 
 def _signed_range(low: int, high: int) -> Scalar:
-    result = make(TOP.bounds._replace(smin=low, smax=high))
-    assert result is not None
-    return result
+    return possible(TOP.bounds._replace(smin=low, smax=high))
 
 
 _OPERATIONS: Final[dict[int, Callable[[Scalar, Scalar], Scalar]]] = {

@@ -123,16 +123,20 @@ class State:
 
     def replace(self, change: Callable[[Value], Value | None]) -> None:
         """Put ``change(value)`` in place of each value in a register or a whole stack slot, of all frames."""
+        self.replace_registers(change)
+        for frame in self.frames:
+            for index, slot in enumerate(frame):
+                if slot is not None and slot.__class__ is not Pieces:
+                    frame[index] = change(slot)  # type: ignore[arg-type]  # all other slots are values
+
+    def replace_registers(self, change: Callable[[Value], Value | None]) -> None:
+        """Put ``change(value)`` in place of each value in a register, of all frames."""
         registers = self.registers
         for index, value in enumerate(registers):
             if value is not None:
                 registers[index] = change(value)
         if self.callers:
             self.callers = tuple(_replace_registers(caller, change) for caller in self.callers)
-        for frame in self.frames:
-            for index, slot in enumerate(frame):
-                if slot is not None and slot.__class__ is not Pieces:
-                    frame[index] = change(slot)  # type: ignore[arg-type]
 
     def forget_packet(self) -> None:
         """Make every pointer into the packet unusable, because the packet may have moved."""
@@ -167,12 +171,13 @@ def refine_linked(state: State, link: Link, learn: Callable[[Linked], Scalar | N
                 return Linked(number, link, value.delta)
         return value
 
+    if not link.spilled:
+        state.replace_registers(change)
+        return possible
     state.replace(change)
-    if link.spilled:
-        for frame in state.frames:
-            for index, slot in enumerate(frame):
-                if slot.__class__ is Pieces:
-                    assert isinstance(slot, Pieces)
-                    numbers = tuple((first, size, change(number)) for first, size, number in slot.numbers)
-                    frame[index] = Pieces(slot.mask, numbers)  # type: ignore[arg-type]
+    for frame in state.frames:
+        for index, slot in enumerate(frame):
+            if slot.__class__ is Pieces:
+                numbers = tuple((first, size, change(number)) for first, size, number in slot.numbers)
+                frame[index] = Pieces(slot.mask, numbers)  # type: ignore[arg-type]  # numbers stay numbers
     return possible

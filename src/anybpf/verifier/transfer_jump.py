@@ -13,7 +13,7 @@ from anybpf.isa import opcodes as op
 from anybpf.isa.instruction import Instruction
 from anybpf.verifier.failure import Rejection
 from anybpf.verifier.needs import FRAME_BITS, STACK_SHIFT, Need, register_bit
-from anybpf.verifier.scalar import Scalar, constant
+from anybpf.verifier.scalar import Scalar, constant, meet
 from anybpf.verifier.scalar_alu import apply
 from anybpf.verifier.scalar_compare import NEGATION, SWAPPED, assume
 from anybpf.verifier.stack import Pieces
@@ -114,7 +114,8 @@ def _learn(state: State, dst: int, src: int | None, refined: tuple[Scalar, Scala
 def _learn_linked(state: State, value: Linked, number: Scalar) -> bool:
     def learn(other: Linked) -> Scalar | None:
         distance = other.delta - value.delta
-        return number if not distance else apply(op.ALU_ADD, 64, number, constant(distance))
+        learnt = number if not distance else apply(op.ALU_ADD, 64, number, constant(distance))
+        return meet(other.number, learnt)
 
     if value.link is state.length:
         least = learn(Linked(number, value.link, 0))

@@ -51,7 +51,11 @@ def verify_program(
     try:
         text = decode(program.code)
     except InstructionError as error:
-        failure = Failure("invalid-instruction", str(error), error.index or 0)
+        rejection = Rejection("invalid-instruction", reason=error.reason)
+        slot = error.index or 0
+        failure = Failure(
+            rejection.code, rejection.message, slot, source=program.source_at(slot), suggestion=rejection.suggestion
+        )
     else:
         subject = Subject(spec, program, text, platform, program_type)
         failure, facts, visited = _analyse(subject, budget)
@@ -77,6 +81,10 @@ def _analyse(subject: Subject, budget: int) -> tuple[Failure | None, Facts, int]
         subject.require_stack(explorer.state)
     except Rejection as rejection:
         return _failure(subject, explorer, rejection), Facts(), explorer.visited
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A fault of the verifier must not let a program through, nor take its caller down.
+        fault = Rejection("internal-error", error=repr(error))
+        return _failure(subject, explorer, fault), Facts(), explorer.visited
     reached = frozenset(
         slot for index in explorer.reached for slot in range(graph.blocks[index].start, graph.blocks[index].end)
     )
