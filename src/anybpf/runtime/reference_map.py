@@ -64,7 +64,7 @@ class ReferenceMap(NativeMap):
         """Return the program or map that bytes of this map stand for."""
         return self._known[_ADDRESS.unpack(data)[0]]
 
-    def _keep(self, value: bytes) -> tuple[object, object]:
+    def _alive(self, value: bytes) -> tuple[object, object]:
         """What must live as long as an entry: the object, to be given out again, and what the address belongs to."""
         held: Any = self.referent(value)
         return held, held.native if self.kind is MapKind.PROG_ARRAY else held.native.handle
@@ -72,7 +72,7 @@ class ReferenceMap(NativeMap):
     def write(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Store a reference."""
         with self._lock:
-            kept = self._keep(value)
+            kept = self._alive(value)
             super().write(key, value, flags)
             self._held[key] = kept
 
