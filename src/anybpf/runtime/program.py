@@ -253,7 +253,7 @@ class Program:
                 "keep": sum(1 << number for number in set(keep)),
             },
         )
-        with _event(layout, lengths, memory) as event:
+        with _event(None if memory else layout) as event:
             try:
                 error = lib.ab_batch_run(native.handle, event, batch)
                 self._check(error, batch.fault)
@@ -332,10 +332,10 @@ class Program:
 
 
 @contextmanager
-def _event(layout: EventLayout, lengths: array[int], memory: bool) -> Iterator[Any]:
-    """Give the ``ab_event *`` for a batch, NULL for programs that run on plain memory."""
-    if memory:
+def _event(layout: EventLayout | None) -> Iterator[Any]:
+    """Give an ``ab_event *`` that grows with the packets; NULL for programs that run on plain memory."""
+    if layout is None:
         yield ffi.NULL
         return
-    with Event(layout, max(lengths, default=0)) as event:
+    with Event(layout) as event:
         yield event.handle
