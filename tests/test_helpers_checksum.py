@@ -16,6 +16,9 @@ from helpercalls import Helpers
 EFAULT, EINVAL, EACCES, ENOTSUPP = -14, -22, -13, -524
 IP_CHECKSUM, TCP_CHECKSUM, UDP_CHECKSUM = 14 + 10, 34 + 16, 34 + 6
 PSEUDO_HDR, MARK_MANGLED_0, MARK_ENFORCE = 0x10, 0x20, 0x40
+# Addresses are given, so that scapy asks no interface for them.
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+HOSTS = {"src": "10.0.0.1", "dst": "10.0.0.2"}
 words = st.integers(0, 2**32 - 1)
 
 
@@ -64,8 +67,8 @@ def test_csum_diff_makes_a_header_checksum(helpers):
 @given(st.binary(min_size=4, max_size=4), st.binary(min_size=4, max_size=4))
 def test_l3_csum_replace_keeps_the_header_right(helpers, old, new):
     """After an address changed, the repaired IPv4 checksum is the one computed afresh."""
-    packet = bytes(Ether() / IP(src=".".join(map(str, old)), dst="9.9.9.9") / UDP())
-    expected = bytes(Ether() / IP(src=".".join(map(str, new)), dst="9.9.9.9") / UDP())
+    packet = bytes(ETHER / IP(src=".".join(map(str, old)), dst="9.9.9.9") / UDP())
+    expected = bytes(ETHER / IP(src=".".join(map(str, new)), dst="9.9.9.9") / UDP())
     with helpers.on("sched_cls", packet) as context:
         change = [int.from_bytes(address, "little") for address in (old, new)]
         assert helpers.l3_csum_replace(context, IP_CHECKSUM, *change, 4) == 0
@@ -75,7 +78,7 @@ def test_l3_csum_replace_keeps_the_header_right(helpers, old, new):
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.binary(max_size=20))
 def test_l4_csum_replace_keeps_tcp_right(helpers, old, new, payload):
     """After a port changed, the repaired TCP checksum is the one computed afresh."""
-    packet, expected = (bytes(Ether() / IP() / TCP(dport=port) / payload) for port in (old, new))
+    packet, expected = (bytes(ETHER / IP(**HOSTS) / TCP(dport=port) / payload) for port in (old, new))
     with helpers.on("sched_cls", packet) as context:
         change = [int.from_bytes(port.to_bytes(2, "big"), "little") for port in (old, new)]
         assert helpers.l4_csum_replace(context, TCP_CHECKSUM, *change, 2) == 0
@@ -85,8 +88,8 @@ def test_l4_csum_replace_keeps_tcp_right(helpers, old, new, payload):
 
 def test_l4_csum_replace_takes_a_csum_diff(helpers):
     """With field size 0 the change is what csum_diff gave, and `from` must be zero."""
-    packet = bytes(Ether() / IP() / UDP(sport=1) / b"abcd")
-    expected = bytes(Ether() / IP() / UDP(sport=1) / b"wxyz")
+    packet = bytes(ETHER / IP(**HOSTS) / UDP(sport=1) / b"abcd")
+    expected = bytes(ETHER / IP(**HOSTS) / UDP(sport=1) / b"wxyz")
     change = helpers.csum_diff(b"abcd", 4, b"wxyz", 4, 0)
     with helpers.on("sched_cls", packet) as context:
         assert helpers.l4_csum_replace(context, UDP_CHECKSUM, 1, change, PSEUDO_HDR) == EINVAL
@@ -97,7 +100,7 @@ def test_l4_csum_replace_takes_a_csum_diff(helpers):
 
 def test_mangled_zero_leaves_an_absent_udp_checksum_alone(helpers):
     """A zero UDP checksum means there is none; BPF_F_MARK_MANGLED_0 keeps it, BPF_F_MARK_ENFORCE does not."""
-    packet = bytes(Ether() / IP() / UDP(chksum=0) / b"abcd")
+    packet = bytes(ETHER / IP(**HOSTS) / UDP(chksum=0) / b"abcd")
     with helpers.on("sched_cls", packet) as context:
         assert helpers.l4_csum_replace(context, UDP_CHECKSUM, 0, 0x1234, MARK_MANGLED_0 | 2) == 0
         assert helpers.event.data() == packet
@@ -108,7 +111,7 @@ def test_mangled_zero_leaves_an_absent_udp_checksum_alone(helpers):
 def test_mangled_zero_never_writes_zero(helpers):
     """A checksum that becomes zero is written as 0xffff with BPF_F_MARK_MANGLED_0."""
     field = 0x4321
-    packet = bytes(Ether() / IP() / UDP(chksum=field) / b"abcd")
+    packet = bytes(ETHER / IP(**HOSTS) / UDP(chksum=field) / b"abcd")
     raw = int.from_bytes(field.to_bytes(2, "big"), "little")
     for flags, expected in ((2, b"\0\0"), (2 | MARK_MANGLED_0, b"\xff\xff")):
         with helpers.on("sched_cls", packet) as context:

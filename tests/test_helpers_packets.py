@@ -16,7 +16,10 @@ from anybpf.runtime.events import ETHERNET_HEADER, Event, layout_of
 from helpercalls import Helpers
 
 EFAULT, ENOMEM, EACCES, EINVAL, ENOENT, EAFNOSUPPORT, ENOTSUPP = -14, -12, -13, -22, -2, -97, -524
-PACKET = bytes(Ether(dst="02:00:00:00:00:02") / IP() / UDP() / bytes(range(22)))
+# Addresses are given, so that scapy asks no interface for them.
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+HOSTS = {"src": "10.0.0.1", "dst": "10.0.0.2"}
+PACKET = bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP() / bytes(range(22)))
 SK_BUFF = linux.program_type("sched_cls").context
 HEAD_ROOM = 256 - 40  # Linux keeps struct xdp_frame in it
 
@@ -231,8 +234,8 @@ def test_vlan_push_and_pop(helpers):
 
 def test_a_sent_frame_carries_its_tag(helpers):
     """What leaves has the tag in the frame, as scapy writes it."""
-    packet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP() / UDP()
-    tagged = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / Dot1Q(vlan=100, prio=3) / IP() / UDP()
+    packet = ETHER / IP(**HOSTS) / UDP()
+    tagged = ETHER / Dot1Q(vlan=100, prio=3) / IP(**HOSTS) / UDP()
     with helpers.on("sched_cls", bytes(packet)) as context:
         assert helpers.skb_vlan_push(context, 0x0081, 100 | 3 << 13) == 0
         assert lib.ab_event_insert_vlan(helpers.event.handle) == 0
@@ -273,14 +276,14 @@ WEB_BACK = {"sport": 80, "dport": 1234}
         (FRAGMENT / UDP(**WEB), FRAGMENT / UDP(), True),
         (IPv6(src="::1", dst="::2") / UDP(**WEB), IPv6(src="::2", dst="::1") / UDP(**WEB_BACK), True),
         (IPv6(src="::1", dst="::2") / UDP(**WEB), IPv6(src="::1", dst="::3") / UDP(**WEB), False),
-        (ARP(), IP() / UDP(), False),
+        (ARP(psrc="1.1.1.1", hwsrc="02::1"), ONE / UDP(), False),
     ],
 )
 def test_hashes_tell_flows_apart(helpers, left, right, same):
-    """Packets of a flow, both ways, hash alike, other flows do not; a hash is not 0 and stays until it is invalidated."""
+    """Packets of a flow, both ways, hash alike, other flows do not; a hash is not 0 and stays until invalidated."""
     hashes = []
     for packet in (left, right):
-        with helpers.on("sched_cls", bytes(Ether() / packet)) as context:
+        with helpers.on("sched_cls", bytes(ETHER / packet)) as context:
             hashes.append(helpers.get_hash_recalc(context))
             assert field(helpers.event, "hash") == hashes[-1] == helpers.get_hash_recalc(context) != 0
             helpers.set_hash_invalid(context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -142,8 +143,16 @@ def test_start_times(helpers):
 
 @pytest.mark.skipif(sys.platform != "win32", reason="logon sessions are Windows'")
 def test_logon_session(helpers):
-    """On Windows the process belongs to a logon session, and is an administrator or not."""
-    assert helpers.get_current_logon_id(0) != 0
+    """On Windows the logon session is the one in the process's token, and the user is an administrator or not."""
+    token, size = ctypes.c_void_p(), ctypes.c_uint32()
+    statistics = (ctypes.c_uint32 * 14)()  # TOKEN_STATISTICS: two words of token id, then the session's
+    query, token_statistics, this_process = 8, 10, ctypes.c_void_p(-1)
+    advapi32 = ctypes.WinDLL("advapi32")
+    assert advapi32.OpenProcessToken(this_process, query, ctypes.byref(token))
+    assert advapi32.GetTokenInformation(
+        token, token_statistics, statistics, ctypes.sizeof(statistics), ctypes.byref(size)
+    )
+    assert helpers.get_current_logon_id(0) == statistics[3] << 32 | statistics[2]
     assert helpers.is_current_admin(0) in (0, 1)
 
 
