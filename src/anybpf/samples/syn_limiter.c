@@ -1,7 +1,7 @@
 /* syn_limiter: lets each IPv4 source open only so many TCP connections a second, and drops the SYNs beyond.
  *
- * Each source has a bucket of tokens that fills with time; a SYN takes one. The least recently seen sources are
- * forgotten when the table is full. Rates are read-only data: change them before loading. */
+ * The least recently seen sources are forgotten when the table is full. The limit is read-only data: change it before
+ * loading. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -13,43 +13,30 @@
 #define NANOSECONDS 1000000000ULL
 
 const volatile __u32 syns_per_second = 10;
-const volatile __u32 burst = 20;
 
 __u64 syns_passed;
 __u64 syns_dropped;
 
-struct bucket {
-    struct bpf_spin_lock lock;
-    __u32 tokens;
-    __u64 filled_at; /* nanoseconds */
+struct window {
+    __u64 second; /* of the system's clock */
+    __u64 syns;   /* that came in it */
 };
 
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
     __uint(max_entries, 65536);
     __type(key, __be32); /* source address */
-    __type(value, struct bucket);
+    __type(value, struct window);
 } sources SEC(".maps");
 
-/* Fill the bucket for the time that has passed, and take a token; whether there was one. */
-static __always_inline int take_token(struct bucket *bucket, __u64 now)
+/* Count a SYN; whether it is within the limit. Two CPUs that begin a second at once may let a few SYNs more pass. */
+static __always_inline int within_limit(struct window *window, __u64 second)
 {
-    int taken = 0;
-
-    bpf_spin_lock(&bucket->lock);
-    __u64 waited = now - bucket->filled_at;
-    __u64 earned = waited > NANOSECONDS * 60 ? burst : waited * syns_per_second / NANOSECONDS;
-    if (earned) {
-        __u64 tokens = bucket->tokens + earned;
-        bucket->tokens = tokens > burst ? burst : tokens;
-        bucket->filled_at = now;
+    if (window->second != second) {
+        window->second = second;
+        window->syns = 0;
     }
-    if (bucket->tokens) {
-        bucket->tokens--;
-        taken = 1;
-    }
-    bpf_spin_unlock(&bucket->lock);
-    return taken;
+    return __sync_fetch_and_add(&window->syns, 1) < syns_per_second;
 }
 
 SEC("xdp")
@@ -67,16 +54,16 @@ int syn_limiter(struct xdp_md *ctx)
         return XDP_PASS;
 
     __be32 source = ip->saddr;
-    __u64 now = bpf_ktime_get_ns();
-    struct bucket *bucket = bpf_map_lookup_elem(&sources, &source);
-    if (!bucket) {
-        struct bucket first = {.tokens = burst, .filled_at = now};
+    __u64 second = bpf_ktime_get_ns() / NANOSECONDS;
+    struct window *window = bpf_map_lookup_elem(&sources, &source);
+    if (!window) {
+        struct window first = {.second = second};
         bpf_map_update_elem(&sources, &source, &first, BPF_NOEXIST);
-        bucket = bpf_map_lookup_elem(&sources, &source);
-        if (!bucket)
+        window = bpf_map_lookup_elem(&sources, &source);
+        if (!window)
             return XDP_PASS;
     }
-    if (!take_token(bucket, now)) {
+    if (!within_limit(window, second)) {
         __sync_fetch_and_add(&syns_dropped, 1);
         return XDP_DROP;
     }
