@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says more of what else the machine does than of the code; what must be quick is timed apart.
+settings.register_profile("anybpf", deadline=None)
+settings.load_profile("anybpf")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -116,10 +116,10 @@ class TestRun:
 
     def test_an_unverified_run_stops_at_the_fault(self, tmp_path: Path) -> None:
         """--unverified runs checked, and a bad access ends in a message with status 2."""
-        path = raw_program(tmp_path, "r0 = *(u64 *)(r1 + 4096)\nexit\n")
+        path = raw_program(tmp_path, "r1 = 0\nr0 = *(u64 *)(r1 + 0)\nexit\n")
         done = anybpf_command("run", path, "--type", "xdp", "--pcap", CAPTURE, "--unverified")
         assert done.returncode == 2
-        assert "stopped at instruction 0" in done.stderr
+        assert "stopped at instruction 1" in done.stderr
 
     def test_trust_warns(self, tmp_path: Path) -> None:
         """--trust runs without verification and says so."""

@@ -12,7 +12,6 @@ import pytest
 from anybpf.conformance import HELPERS
 from anybpf.runtime.bare import MODES, run
 
-ROOT = Path(__file__).resolve().parent.parent
 EXIT = "9500000000000000"
 
 
@@ -27,9 +26,7 @@ def cases(path: Path) -> list[tuple[str, bytes, bytes, int]]:
 def plugin(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the plugin as the conformance runner does."""
     command = [sys.executable, "-m", "anybpf.conformance", *arguments]
-    return subprocess.run(
-        command, input=program, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT / "src"
-    )
+    return subprocess.run(command, input=program, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -79,6 +76,7 @@ def test_the_plugin_refuses_with_a_message(program: str, arguments: list[str], s
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="processes start under wine as slowly as nowhere else")
 def test_the_plugin_starts_quickly() -> None:
     """Starting, running and ending takes under 150 ms of processor time in the interpreter, the best of five."""
     timed = """
@@ -93,9 +91,7 @@ finally:
     for _ in range(5):
         command = [sys.executable, "-c", timed]
         text = "b700000002000000" + EXIT
-        result = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=60, check=True, cwd=ROOT / "src"
-        )
+        result = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=True)
         assert result.stdout == "2\n"
         times.append(float(result.stderr))
     assert min(times) < 0.15

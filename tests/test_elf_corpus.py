@@ -36,7 +36,7 @@ def specs(corpus):
         except ObjectError as error:
             parsed = error
         assert time.process_time() - start < 2, path
-        found[str(path.relative_to(corpus / "objects"))] = parsed
+        found[path.relative_to(corpus / "objects").as_posix()] = parsed
     assert len(found) == 137
     return found
 

@@ -130,7 +130,7 @@ PUSHES = {
 FRAMES = {
     "untagged": PACKET,
     "tagged": bytes(ETHERNET / Dot1Q(vlan=7) / IP() / UDP()),
-    "provider": bytes(Ether(dst="02::1", type=0x88A8) / Dot1Q(vlan=9) / Dot1Q(vlan=8) / IP() / UDP()),
+    "provider": bytes(Ether(dst="02:00:00:00:00:01", type=0x88A8) / Dot1Q(vlan=9) / Dot1Q(vlan=8) / IP() / UDP()),
     "802.3 inside": bytes(ETHERNET / Dot1Q(vlan=7, type=0x20) / bytes(40)),
     "raw IPX inside": bytes(ETHERNET / Dot1Q(vlan=7, type=0x20) / (b"\xff\xff" + bytes(40))),
     "cut off": PACKET[:12] + b"\x81\x00",

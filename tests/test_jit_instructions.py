@@ -300,7 +300,7 @@ def test_all_conformance_cases(conformance_cases: Path) -> None:
     unwind = helper(lambda *_: 0)
     bindings = Bindings(helpers={5: address(unwind)}, engine={CALL_BY_NUMBER: address(unwind)})
     wrong = []
-    cases = json.loads(conformance_cases.read_text())
+    cases = json.loads(conformance_cases.read_text(encoding="utf-8"))
     for case in cases:
         found = run(program(bytes.fromhex(case["program"])), bytes.fromhex(case["memory"]), bindings)
         if found != int(case["result"], 16):

@@ -95,7 +95,7 @@ def test_closing_gives_the_memory_back() -> None:
         for _ in range(rounds):
             with LinkedCode(code, {}, ("entry",)):
                 pass
-        return len(Path("/proc/self/maps").read_text().splitlines())
+        return len(Path("/proc/self/maps").read_text(encoding="utf-8").splitlines())
 
     code = compile_object("define i64 @entry() nounwind { ret i64 1 }", Pipeline.BRIEF)
     before = mappings_after(5)

@@ -70,7 +70,7 @@ def inside(host: str, action: Callable[[], None]) -> int:
     if child:
         return child
     try:
-        with open(f"/run/netns/any-{host}") as namespace:
+        with open(f"/run/netns/any-{host}", "rb") as namespace:
             enter_namespace(namespace.fileno())
         action()
     except BaseException as error:
