@@ -137,6 +137,7 @@ PRELUDE = """
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#define __unused __attribute__((unused))
 struct task { int pid; unsigned flags : 3; struct task *parent; char comm[16]; } __attribute__((preserve_access_index));
 """
 READ_KERNEL, READ_STRING, PRINTK, VPRINTK = 113, 115, 6, 177
@@ -189,12 +190,14 @@ class TestMacros:
         SEC("kprobe/b") int BPF_KPROBE(probe, int a __unused, long b) { return b; }
         SEC("kretprobe/c") int BPF_KRETPROBE(leave, long result) { return result; }
         SEC("kprobe/d") int BPF_KPROBE(nothing) { return 0; }
+        SEC("ksyscall/open") int BPF_KSYSCALL(open, const char *name __unused, int flags) { return flags; }
         """
         spec = compiled(tmp_path, PRELUDE + source)
         registers = linux.program_type("kprobe").context
         loads = {name: decode(spec[name].code)[0].offset for name in ("enter", "probe", "leave")}
         second, result = registers.field_named("si").offset, registers.field_named("ax").offset
         assert loads == {"enter": 16, "probe": second, "leave": result}
+        assert calls(spec, "open") == [READ_KERNEL] * 2
 
     def test_printk(self, tmp_path):
         """bpf_printk uses registers for up to three arguments, an array for more; its text is read-only data."""

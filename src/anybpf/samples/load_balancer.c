@@ -2,6 +2,8 @@
  *
  * The entry program jumps, by protocol, to the program that knows where the ports and the checksum are (a tail call
  * through `jumps`). That one finds the service, picks a backend by a hash of the flow, and writes its addresses. */
+#include <stddef.h>
+
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>

@@ -2,7 +2,6 @@
  * VLAN tags are looked through. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/if_vlan.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
@@ -11,6 +10,11 @@
 #define PROTOCOLS 256
 #define NOT_IP 256
 #define MAX_TAGS 2
+
+struct vlan_hdr {
+    __be16 h_vlan_TCI;
+    __be16 h_vlan_encapsulated_proto;
+};
 
 struct traffic {
     __u64 packets;

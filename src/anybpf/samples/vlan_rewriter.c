@@ -3,11 +3,17 @@
  * Untagged packets are looked up as VLAN 0. A packet that `vlans` does not name passes as it is. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/if_vlan.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #define UNTAGGED 0
+#define VLAN_VID_MASK 0x0fff
+#define VLAN_HLEN 4
+
+struct vlan_hdr {
+    __be16 h_vlan_TCI; /* priority, and the VLAN's number in the lower 12 bits */
+    __be16 h_vlan_encapsulated_proto;
+};
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);

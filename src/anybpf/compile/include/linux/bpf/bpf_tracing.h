@@ -132,6 +132,27 @@ struct pt_regs;
                          ___bpf_concat(___bpf_parms_of_, ___bpf_count(__VA_ARGS__))(), ##__VA_ARGS__)
 #define BPF_UPROBE(name, ...) BPF_KPROBE(name, ##__VA_ARGS__)
 
+/* ---- system calls: their wrapper's one argument points to the registers that hold the caller's arguments ---- */
+
+#define PT_REGS_SYSCALL_REGS(ctx) ((struct pt_regs *)PT_REGS_PARM1(ctx))
+#define PT_REGS_PARM1_CORE_SYSCALL(x) PT_REGS_PARM1_CORE(x)
+#define PT_REGS_PARM2_CORE_SYSCALL(x) PT_REGS_PARM2_CORE(x)
+#define PT_REGS_PARM3_CORE_SYSCALL(x) PT_REGS_PARM3_CORE(x)
+#define PT_REGS_PARM4_CORE_SYSCALL(x) BPF_CORE_READ(__PT_REGS_CAST(x), __PT_PARM4_SYSCALL_REG)
+#define PT_REGS_PARM5_CORE_SYSCALL(x) PT_REGS_PARM5_CORE(x)
+
+#define ___bpf_call_of_0() ctx
+#define ___bpf_call_of_1() ___bpf_call_of_0(), (void *)PT_REGS_PARM1_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define ___bpf_call_of_2() ___bpf_call_of_1(), (void *)PT_REGS_PARM2_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define ___bpf_call_of_3() ___bpf_call_of_2(), (void *)PT_REGS_PARM3_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define ___bpf_call_of_4() ___bpf_call_of_3(), (void *)PT_REGS_PARM4_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define ___bpf_call_of_5() ___bpf_call_of_4(), (void *)PT_REGS_PARM5_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+
+/* Needs bpf/bpf_core_read.h too. */
+#define BPF_KSYSCALL(name, ...)                                                             \
+    ___bpf_typed_program(name, struct pt_regs *ctx __attribute__((unused)),                 \
+                         ___bpf_concat(___bpf_call_of_, ___bpf_count(__VA_ARGS__))(), ##__VA_ARGS__)
+
 #define ___bpf_result_of_0() ctx
 #define ___bpf_result_of_1() ctx, (void *)PT_REGS_RC(ctx)
 

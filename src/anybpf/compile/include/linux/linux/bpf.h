@@ -43,6 +43,14 @@ struct bpf_lpm_trie_key_hdr {
     __u32 prefixlen;
 };
 
+struct bpf_lpm_trie_key_u8 {
+    union {
+        struct bpf_lpm_trie_key_hdr hdr;
+        __u32 prefixlen;
+    };
+    __u8 data[];
+};
+
 struct bpf_devmap_val {
     __u32 ifindex;
     union {

@@ -1,18 +1,13 @@
-/* linux/if_vlan.h: the VLAN tag that follows the Ethernet addresses. */
+/* linux/if_vlan.h: flags of VLAN devices. Linux gives programs no struct vlan_hdr: they define their own. */
 #ifndef ANYBPF_LINUX_IF_VLAN_H
 #define ANYBPF_LINUX_IF_VLAN_H
 
-#include <linux/types.h>
-
-#define VLAN_HLEN 4
-#define VLAN_PRIO_MASK 0xe000
-#define VLAN_PRIO_SHIFT 13
-#define VLAN_CFI_MASK 0x1000
-#define VLAN_VID_MASK 0x0fff
-
-struct vlan_hdr {
-    __be16 h_vlan_TCI;
-    __be16 h_vlan_encapsulated_proto;
+enum vlan_flags {
+    VLAN_FLAG_REORDER_HDR = 0x1,
+    VLAN_FLAG_GVRP = 0x2,
+    VLAN_FLAG_LOOSE_BINDING = 0x4,
+    VLAN_FLAG_MVRP = 0x8,
+    VLAN_FLAG_BRIDGE_BINDING = 0x10,
 };
 
 #endif

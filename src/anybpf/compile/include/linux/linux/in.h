@@ -3,7 +3,6 @@
 #define ANYBPF_LINUX_IN_H
 
 #include <linux/types.h>
-#include <linux/socket.h>
 
 enum {
     IPPROTO_IP = 0,

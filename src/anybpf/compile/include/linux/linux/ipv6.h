@@ -35,11 +35,4 @@ struct ipv6_rt_hdr {
     __u8 segments_left;
 };
 
-struct frag_hdr {
-    __u8 nexthdr;
-    __u8 reserved;
-    __be16 frag_off;
-    __be32 identification;
-};
-
 #endif

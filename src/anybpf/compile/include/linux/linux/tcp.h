@@ -15,6 +15,24 @@ struct tcphdr {
     __be16 urg_ptr;
 };
 
+/* The fourth word of the header, which holds the flags, and the flags in it. */
+union tcp_word_hdr {
+    struct tcphdr hdr;
+    __be32 words[5];
+};
+#define tcp_flag_word(tcp) (((union tcp_word_hdr *)(tcp))->words[3])
+
+#define TCP_FLAG_AE __builtin_bswap32(0x01000000)
+#define TCP_FLAG_CWR __builtin_bswap32(0x00800000)
+#define TCP_FLAG_ECE __builtin_bswap32(0x00400000)
+#define TCP_FLAG_URG __builtin_bswap32(0x00200000)
+#define TCP_FLAG_ACK __builtin_bswap32(0x00100000)
+#define TCP_FLAG_PSH __builtin_bswap32(0x00080000)
+#define TCP_FLAG_RST __builtin_bswap32(0x00040000)
+#define TCP_FLAG_SYN __builtin_bswap32(0x00020000)
+#define TCP_FLAG_FIN __builtin_bswap32(0x00010000)
+#define TCP_DATA_OFFSET __builtin_bswap32(0xF0000000)
+
 #define TCP_NODELAY 1
 #define TCP_MAXSEG 2
 #define TCP_KEEPIDLE 4

@@ -22,5 +22,8 @@ typedef __u64 __be64;
 typedef __u16 __sum16;
 typedef __u32 __wsum;
 
+#define __aligned_u64 __u64 __attribute__((aligned(8)))
+#define __aligned_be64 __be64 __attribute__((aligned(8)))
+
 #endif /* a vmlinux.h made from a kernel's BTF has them all */
 #endif

@@ -12,7 +12,7 @@
 #define IPPROTO_ICMPV6 58
 
 #define AF_INET 2
-#define AF_INET6 23
+#define AF_INET6 0x17
 
 typedef struct _IPV4_HEADER {
     uint8_t HeaderLength : 4;

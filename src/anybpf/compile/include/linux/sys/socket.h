@@ -1,6 +1,6 @@
-/* linux/socket.h: address families and socket kinds that programs compare with. */
-#ifndef ANYBPF_LINUX_SOCKET_H
-#define ANYBPF_LINUX_SOCKET_H
+/* sys/socket.h: address families and socket kinds that programs compare with. */
+#ifndef ANYBPF_SYS_SOCKET_H
+#define ANYBPF_SYS_SOCKET_H
 
 #define AF_UNSPEC 0
 #define AF_UNIX 1

@@ -1,0 +1,2 @@
+/* errno.h: error numbers, by the C library's name. */
+#include <linux/errno.h>
