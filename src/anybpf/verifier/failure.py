@@ -213,11 +213,6 @@ FAILURES: Final[dict[str, FailureKind]] = {
         "{what}",
         "Pass the name of a static function that returns 0 or 1.",
     ),
-    "recursion-callback": FailureKind(
-        "While a lock is held, no function is called.",
-        "{what}",
-        "Keep the locked part free of calls.",
-    ),
     # Resources and exit
     "reference-leak": FailureKind(
         "What is acquired is released on every path.",

@@ -16,10 +16,14 @@ from anybpf.verifier.subject import Subject
 from anybpf.verifier.values import describe_value
 from anybpf.verifier.verdict import Facts, Failure, PathStep, Verdict
 
-__all__ = ("BUDGET", "verify", "verify_program")
+__all__ = ("BUDGET", "LONGEST_PATH", "verify", "verify_program")
 
 #: Instructions that an analysis may step through, as in Linux.
 BUDGET = 1_000_000
+
+
+#: Branches that a failure's path lists; of longer paths, the last ones.
+LONGEST_PATH = 100
 
 
 def verify(
@@ -118,9 +122,12 @@ def _text(text: Text, slot: int) -> str:
 
 
 def _path(subject: Subject, explorer: Explorer) -> tuple[PathStep, ...]:
-    steps = []
-    for node in explorer.path:
-        if node.way is not None and node.way.taken is not None:
-            slot = node.block.last
-            steps.append(PathStep(slot, node.way.taken, _text(subject.text, slot), subject.program.source_at(slot)))
-    return tuple(steps)
+    branches = [
+        (node.block.last, node.way.taken)
+        for node in explorer.path
+        if node.way is not None and node.way.taken is not None
+    ]
+    return tuple(
+        PathStep(slot, taken, _text(subject.text, slot), subject.program.source_at(slot))
+        for slot, taken in branches[-LONGEST_PATH:]
+    )
