@@ -324,3 +324,39 @@ def test_fib_lookup_forwards_nothing(helpers):
             assert helpers.fib_lookup(context, bytes([family]) + bytes(63), 64, 0) == expected
         assert helpers.fib_lookup(context, bytes([2]) + bytes(62), 63, 0) == EINVAL
         assert helpers.fib_lookup(context, bytes([2]) + bytes(63), 64, 0x80) == EINVAL
+
+
+# Windows
+
+
+def sock_ops(op: int, local_port: int, protocol: int = 6, compartment: int = 1) -> bytes:
+    """The bytes of a bpf_sock_ops_t."""
+    fields = {"op": op, "family": 2, "local_ip": 1, "local_port": local_port, "remote_ip": 2, "remote_port": 80}
+    fields |= {"protocol": protocol, "compartment_id": compartment}
+    context = windows.program_type("sockops").context
+    made = bytearray(context.size)
+    for name, value in fields.items():
+        place = context.field_named(name)
+        made[place.offset : place.offset + place.size] = value.to_bytes(place.size, "little")
+    return bytes(made)
+
+
+def test_flow_ids_tell_flows_apart(helpers):
+    """A flow's events have one id, other flows another; what happens to the flow does not change it."""
+    ids = []
+    for context in (sock_ops(0, 1), sock_ops(2, 1), sock_ops(0, 2), sock_ops(0, 1, 17), sock_ops(0, 1, 6, 2)):
+        with helpers.on("sockops", b"", context, platform=windows) as address:
+            ids.append(helpers.sock_ops_get_flow_id(address))
+    assert ids[0] == ids[1] != 0
+    assert len(set(ids)) == 4
+
+
+def test_what_only_the_windows_stack_knows(helpers):
+    """Redirect contexts, network contexts and image paths are refused with -1; what would be filled in is zeros."""
+    out = ffi.new("uint8_t[]", b"\xff" * 16)
+    with helpers.on("bind", b"", platform=windows) as context:
+        assert helpers.sock_addr_set_redirect_context(context, b"data", 4) == -1
+        assert helpers.sock_addr_get_network_context(context, out, 8) == -1
+        assert helpers.process_get_image_path(context, out + 8, 4) == -1
+        assert helpers.sock_addr_get_current_pid_tgid(context) == helpers.get_current_pid_tgid()
+    assert bytes(ffi.buffer(out)) == bytes(12) + b"\xff" * 4 + b"\0"

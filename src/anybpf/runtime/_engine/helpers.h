@@ -36,6 +36,7 @@
     H("bpf_get_smp_processor_id", get_smp_processor_id) \
     H("bpf_get_numa_node_id", get_numa_node_id) \
     H("bpf_get_current_pid_tgid", get_current_pid_tgid) \
+    H("bpf_sock_addr_get_current_pid_tgid", get_current_pid_tgid) \
     H("bpf_get_current_uid_gid", get_current_uid_gid) \
     H("bpf_get_current_comm", get_current_comm) \
     H("bpf_get_current_process_start_key", get_current_process_start_key) \
@@ -122,7 +123,11 @@
     H("bpf_sk_release", sk_release) \
     H("bpf_skb_get_tunnel_key", skb_get_tunnel_key) \
     H("bpf_skb_get_tunnel_opt", skb_get_tunnel_opt) \
-    H("bpf_skb_get_xfrm_state", skb_get_xfrm_state)
+    H("bpf_skb_get_xfrm_state", skb_get_xfrm_state) \
+    H("bpf_sock_ops_get_flow_id", sock_ops_get_flow_id) \
+    H("bpf_sock_addr_set_redirect_context", sock_addr_set_redirect_context) \
+    H("bpf_sock_addr_get_network_context", unknown_bytes) \
+    H("bpf_process_get_image_path", unknown_bytes)
 
 /* Heads a helper's definition and declaration. Every helper has the same six parameters, whichever it uses. */
 #define AB_HELPER(name) \

@@ -14,7 +14,7 @@
 #define AF_INET_LINUX 2u
 #define AF_INET6_LINUX 10u
 
-/* A socket's address as the cookie would tell connections apart only if events had sockets. */
+/* Cookies tell sockets and namespaces apart: events have no socket, and there is one namespace. */
 AB_HELPER(get_socket_cookie) { return 0; }
 AB_HELPER(get_netns_cookie) { return FIRST_NAMESPACE; }
 AB_HELPER(get_socket_uid) { return OVERFLOW_UID; }
