@@ -69,7 +69,7 @@ def compile_program(lowered: Lowered, bindings: Bindings, cache: CodeCache | Non
     ir = translate_program(lowered, bindings)
     pipeline = pipeline_for(len(lowered.text))
     if cache is not None:
-        name = code_cache.key(ir, str(host()), pipeline.name)
+        name = code_cache.key(ir, str(host()), pipeline.value)
         stored = cache.get(name)
         if stored is not None:
             try:

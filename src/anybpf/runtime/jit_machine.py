@@ -16,7 +16,7 @@ from anybpf.errors import LoadError
 
 
 class Pipeline(Enum):
-    """How much work LLVM puts into a program."""
+    """How much work LLVM puts into a program. The values are part of the code cache's keys: they say what is done."""
 
     FULL = "LLVM's -O2: inlining, loop optimisations, loops as vector code"
     BRIEF = "the passes of -O1 within each function; for large programs, where all of -O2 takes more than twice as long"
