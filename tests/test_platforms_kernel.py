@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -12,6 +14,7 @@ import kernelverifier
 from anybpf import btf
 from anybpf.btf import types as t
 from anybpf.platforms import ArgKind, Context, FieldKind, Helper, MapKind, ProgramType, linux
+from anybpf.spec import MapSpec
 from kernelverifier import Kernel
 
 pytestmark = pytest.mark.linux_only
@@ -354,3 +357,56 @@ def test_packet_arguments(program_type: ProgramType, helper: Helper):
         if arg.kind in READ:
             call = code + packet + instruction(0xBF, register, 8) + instruction(0x85, imm=helper.id) + move(0, 1) + EXIT
             assert kernel_for(program_type).accepts(call) == helper.packet_access, f"argument {register}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Maps
+
+#: Kinds that take more than sizes and flags to create: BTF, or a structure of the kernel.
+HARD_MAPS = {
+    MapKind.SK_STORAGE, MapKind.INODE_STORAGE, MapKind.TASK_STORAGE, MapKind.CGRP_STORAGE, MapKind.STRUCT_OPS,
+}  # fmt: skip
+#: A declaration of each kind that is right.
+RIGHT = {
+    MapKind.LPM_TRIE: (8, 8, 4, 1),
+    MapKind.STACK_TRACE: (4, 8, 4, 0),
+    MapKind.QUEUE: (0, 8, 4, 0),
+    MapKind.STACK: (0, 8, 4, 0),
+    MapKind.BLOOM_FILTER: (0, 8, 4, 0),
+    MapKind.RINGBUF: (0, 0, 4096, 0),
+    MapKind.USER_RINGBUF: (0, 0, 4096, 0),
+    MapKind.CGROUP_STORAGE: (16, 8, 0, 0),
+    MapKind.PERCPU_CGROUP_STORAGE: (16, 8, 0, 0),
+    MapKind.CPUMAP: (4, 4, 1, 0),
+    MapKind.ARENA: (0, 0, 4, 1 << 10),
+}
+#: Values to put in the place of each of a declaration's numbers: key size, value size, entries.
+OTHERS = (
+    (0, 1, 2, 4, 5, 8, 16, 20, 260, 261, 512, 513, 70000),
+    (0, 1, 4, 6, 8, 12, 16, 1016, 1024, 4096, 32768, 32769),
+    (0, 1, 3, 4096, 5000),
+)
+
+
+@pytest.mark.parametrize("kind", [k for k in linux.map_rules if k not in HARD_MAPS], ids=lambda k: k.value)
+def test_map_rules(kind: MapKind):
+    """The kernel creates the maps that the rules allow, and refuses the others, whichever number is wrong."""
+    rules = linux.map_rules[kind]
+    right = RIGHT.get(kind, (4, 4, 4, 0))
+    inner = kernelverifier.create_map(KIND_NUMBERS[MapKind.ARRAY], 4, 8, 1) if rules.nested else 0
+    declared_inner = MapSpec("inner", KIND_NUMBERS[MapKind.ARRAY], 4, 8, 1)
+    shapes = [right]
+    for place, values in enumerate(OTHERS):
+        if place == 2 and kind is MapKind.CPUMAP:
+            continue  # bounded by the number of processors that the kernel was built for
+        shapes += [(*right[:place], value, *right[place + 1 :]) for value in values]
+    # All flags but BPF_F_NUMA_NODE, which needs a node, and those about file descriptors, which objects never hold.
+    shapes += [(*right[:3], right[3] | 1 << bit) for bit in (0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12)]
+    for key_size, value_size, entries, flags in shapes:
+        made = kernelverifier.create_map(KIND_NUMBERS[kind], key_size, value_size, entries, flags=flags, inner=inner)
+        if made >= 0:
+            os.close(made)
+        spec = MapSpec("m", KIND_NUMBERS[kind], key_size, value_size, entries, flags, inner=declared_inner)
+        problem = replace(rules, sizes_given=False).problem(spec)
+        ours = problem is None and not (kind is MapKind.PERF_EVENT_ARRAY and entries == 0)  # loaders put the CPUs there
+        assert ours == (made >= 0), (key_size, value_size, entries, hex(flags), made, problem)
