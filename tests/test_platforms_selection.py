@@ -194,6 +194,7 @@ READS_PACKET = """
         (READS_PACKET.format(start=0, end=4), "xdp"),
         (READS_PACKET.format(start=76, end=80), "sched_cls"),
         ("r6 = r1\nr0 = *(u32 *)(r6 + 0)\nexit", "sched_cls"),  # without the packet's end it is __sk_buff's len
+        ("r0 = r1\ncall 7\nr0 = *(u32 *)(r0 + 0)\nexit", "unspec"),  # a call's result is no context
         ("call 44\nr0 = 0\nexit", "xdp"),  # xdp_adjust_head
         ("call 13\nr0 = 0\nexit", "sched_cls"),  # clone_redirect
         ("r0 = *(u64 *)(r1 + 112)\nexit", "unspec"),  # no guess allows it
