@@ -14,9 +14,7 @@ from compiling import compiled, require_clang
 
 pytestmark = pytest.mark.usefixtures("_clang")
 
-LINUX_HEADERS = sorted(
-    path.relative_to(include_dir("linux")).as_posix() for path in include_dir("linux").rglob("*.h")
-)
+LINUX_HEADERS = sorted(path.relative_to(include_dir("linux")).as_posix() for path in include_dir("linux").rglob("*.h"))
 WINDOWS_HEADERS = sorted(
     path.relative_to(include_dir("windows")).as_posix() for path in include_dir("windows").rglob("*.h")
 )

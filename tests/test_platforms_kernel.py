@@ -92,8 +92,7 @@ TYPES = [pytest.param(p, id=f"{p.name}-{p.attach_type}" if p.attach_type else p.
 def numbers(enumeration: str, prefix: str) -> dict[str, int]:
     """The kernel's enumerators as the tables name them."""
     return {
-        name.removeprefix(prefix).lower(): number
-        for name, number in kernelverifier.enumeration(enumeration).items()
+        name.removeprefix(prefix).lower(): number for name, number in kernelverifier.enumeration(enumeration).items()
     }
 
 

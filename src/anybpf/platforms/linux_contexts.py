@@ -317,9 +317,7 @@ SK_LOOKUP: Final = Context(
 # ---------------------------------------------------------------------------------------------------------------------
 # Control groups
 
-CGROUP_DEVICE: Final = Context(
-    "bpf_cgroup_dev_ctx", 12, (ContextField("access_type", 0, 4), *_words(4, "major minor"))
-)
+CGROUP_DEVICE: Final = Context("bpf_cgroup_dev_ctx", 12, (ContextField("access_type", 0, 4), *_words(4, "major minor")))
 SYSCTL: Final = Context("bpf_sysctl", 8, (ContextField("write", 0, 4), ContextField("file_pos", 4, 4, writable=True)))
 
 _GETSOCKOPT: Final = _attach("cgroup_getsockopt")

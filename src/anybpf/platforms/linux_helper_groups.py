@@ -45,25 +45,43 @@ _SYN_COOKIES: Final = names(
 _SOCKET_OPTIONS: Final = names("setsockopt getsockopt")
 
 # Packets
-XDP: Final = _NETWORK | _EVENTS | _SOCKET_LOOKUP | _SYN_COOKIES | names(
-    "redirect redirect_map csum_diff fib_lookup check_mtu xdp_adjust_head xdp_adjust_meta xdp_adjust_tail "
-    "xdp_get_buff_len xdp_load_bytes xdp_store_bytes"
+XDP: Final = (
+    _NETWORK
+    | _EVENTS
+    | _SOCKET_LOOKUP
+    | _SYN_COOKIES
+    | names(
+        "redirect redirect_map csum_diff fib_lookup check_mtu xdp_adjust_head xdp_adjust_meta xdp_adjust_tail "
+        "xdp_get_buff_len xdp_load_bytes xdp_store_bytes"
+    )
 )
-SOCKET_FILTER: Final = _NETWORK | _EVENTS | names(
-    "skb_load_bytes skb_load_bytes_relative get_socket_cookie get_socket_uid get_netns_cookie"
+SOCKET_FILTER: Final = (
+    _NETWORK
+    | _EVENTS
+    | names("skb_load_bytes skb_load_bytes_relative get_socket_cookie get_socket_uid get_netns_cookie")
 )
 _REWRITE: Final = names(
     "skb_store_bytes skb_pull_data skb_change_head skb_change_tail l3_csum_replace l4_csum_replace csum_diff "
     "csum_update csum_level get_hash_recalc set_hash_invalid clone_redirect redirect get_route_realm skb_under_cgroup "
     "skb_get_tunnel_key skb_set_tunnel_key skb_get_tunnel_opt skb_set_tunnel_opt"
 )
-SCHED: Final = SOCKET_FILTER | _REWRITE | _SOCKET_LOOKUP | _SOCKET_STORAGE | _FULL_SOCKET | _SYN_COOKIES | names(
-    "skb_adjust_room skb_change_proto skb_change_type skb_vlan_push skb_vlan_pop set_hash redirect_neigh redirect_peer "
-    "fib_lookup check_mtu skb_get_xfrm_state skb_set_tstamp skb_cgroup_id skb_ancestor_cgroup_id skb_cgroup_classid "
-    "sk_assign"
+SCHED: Final = (
+    SOCKET_FILTER
+    | _REWRITE
+    | _SOCKET_LOOKUP
+    | _SOCKET_STORAGE
+    | _FULL_SOCKET
+    | _SYN_COOKIES
+    | names(
+        "skb_adjust_room skb_change_proto skb_change_type skb_vlan_push skb_vlan_pop set_hash redirect_neigh redirect_peer "
+        "fib_lookup check_mtu skb_get_xfrm_state skb_set_tstamp skb_cgroup_id skb_ancestor_cgroup_id skb_cgroup_classid "
+        "sk_assign"
+    )
 )
-LWT: Final = _NETWORK | _EVENTS | names(
-    "skb_load_bytes skb_pull_data csum_diff get_hash_recalc get_route_realm skb_under_cgroup"
+LWT: Final = (
+    _NETWORK
+    | _EVENTS
+    | names("skb_load_bytes skb_pull_data csum_diff get_hash_recalc get_route_realm skb_under_cgroup")
 )
 LWT_IN: Final = LWT | names("lwt_push_encap")
 LWT_XMIT: Final = LWT_IN | _REWRITE
@@ -71,17 +89,33 @@ LWT_SEG6LOCAL: Final = LWT | names("lwt_seg6_store_bytes lwt_seg6_adjust_srh lwt
 FLOW_DISSECTOR: Final = _NETWORK | names("skb_load_bytes")
 
 # Sockets
-SOCK_OPS: Final = _NETWORK | _EVENTS | _SOCKET_OPTIONS | _SOCKET_STORAGE | names(
-    "sock_map_update sock_hash_update sock_ops_cb_flags_set load_hdr_opt store_hdr_opt reserve_hdr_opt "
-    "get_local_storage tcp_sock get_socket_cookie get_netns_cookie"
+SOCK_OPS: Final = (
+    _NETWORK
+    | _EVENTS
+    | _SOCKET_OPTIONS
+    | _SOCKET_STORAGE
+    | names(
+        "sock_map_update sock_hash_update sock_ops_cb_flags_set load_hdr_opt store_hdr_opt reserve_hdr_opt "
+        "get_local_storage tcp_sock get_socket_cookie get_netns_cookie"
+    )
 )
-SK_SKB: Final = _NETWORK | _EVENTS | _SOCKET_LOOKUP | names(
-    "skb_store_bytes skb_load_bytes skb_pull_data skb_change_tail skb_change_head skb_adjust_room sk_redirect_map "
-    "sk_redirect_hash get_socket_cookie get_socket_uid"
+SK_SKB: Final = (
+    _NETWORK
+    | _EVENTS
+    | _SOCKET_LOOKUP
+    | names(
+        "skb_store_bytes skb_load_bytes skb_pull_data skb_change_tail skb_change_head skb_adjust_room sk_redirect_map "
+        "sk_redirect_hash get_socket_cookie get_socket_uid"
+    )
 )
-SK_MSG: Final = _NETWORK | _EVENTS | _SOCKET_STORAGE | names(
-    "msg_redirect_map msg_redirect_hash msg_apply_bytes msg_cork_bytes msg_pull_data msg_push_data msg_pop_data "
-    "get_netns_cookie"
+SK_MSG: Final = (
+    _NETWORK
+    | _EVENTS
+    | _SOCKET_STORAGE
+    | names(
+        "msg_redirect_map msg_redirect_hash msg_apply_bytes msg_cork_bytes msg_pull_data msg_push_data msg_pop_data "
+        "get_netns_cookie"
+    )
 )
 SK_REUSEPORT: Final = BASE | names(
     "sk_select_reuseport skb_load_bytes skb_load_bytes_relative get_socket_cookie ktime_get_coarse_ns"
@@ -97,33 +131,47 @@ CGROUP_SYSCTL: Final = _CGROUP | names(
 )
 CGROUP_SOCKOPT: Final = _CGROUP | _SOCKET_STORAGE | names("tcp_sock get_netns_cookie")
 CGROUP_SOCK: Final = _CGROUP | names("sk_storage_get get_socket_cookie get_netns_cookie ktime_get_coarse_ns")
-CGROUP_SOCK_ADDR: Final = _CGROUP | _NETWORK | _SOCKET_OPTIONS | _SOCKET_LOOKUP | _SOCKET_STORAGE | names(
-    "get_socket_cookie get_netns_cookie"
+CGROUP_SOCK_ADDR: Final = (
+    _CGROUP
+    | _NETWORK
+    | _SOCKET_OPTIONS
+    | _SOCKET_LOOKUP
+    | _SOCKET_STORAGE
+    | names("get_socket_cookie get_netns_cookie")
 )
-CGROUP_SKB: Final = SOCKET_FILTER | _SOCKET_LOOKUP | _SOCKET_STORAGE | _FULL_SOCKET | names(
-    "get_local_storage skb_cgroup_id skb_ancestor_cgroup_id sk_cgroup_id sk_ancestor_cgroup_id"
+CGROUP_SKB: Final = (
+    SOCKET_FILTER
+    | _SOCKET_LOOKUP
+    | _SOCKET_STORAGE
+    | _FULL_SOCKET
+    | names("get_local_storage skb_cgroup_id skb_ancestor_cgroup_id sk_cgroup_id sk_ancestor_cgroup_id")
 )
 
 # Tracing
-PROBE: Final = BASE | _EVENTS | names(
-    "probe_read probe_read_str get_stackid get_stack get_func_ip get_attach_cookie probe_write_user"
+PROBE: Final = (
+    BASE
+    | _EVENTS
+    | names("probe_read probe_read_str get_stackid get_stack get_func_ip get_attach_cookie probe_write_user")
 )
 #: What those in sections that may sleep (``uprobe.s`` and its kin) may call besides.
 SLEEPABLE: Final = names("copy_from_user copy_from_user_task")
 KPROBE: Final = PROBE | names("override_return")
 PERF_EVENT: Final = PROBE | names("perf_prog_read_value read_branch_records")
-TRACING: Final = (PROBE - names("get_attach_cookie")) | _SOCKET_CASTS | _SOCKET_STORAGE | names(
-    "get_socket_cookie skb_output xdp_output sock_from_file xdp_get_buff_len"
+TRACING: Final = (
+    (PROBE - names("get_attach_cookie"))
+    | _SOCKET_CASTS
+    | _SOCKET_STORAGE
+    | names("get_socket_cookie skb_output xdp_output sock_from_file xdp_get_buff_len")
 )
 #: Programs that a trampoline calls know the traced function's arguments.
 TRAMPOLINE: Final = names("get_func_arg get_func_ret get_func_arg_cnt get_attach_cookie d_path")
 ITERATOR: Final = names("seq_printf seq_write seq_printf_btf d_path")
-LSM: Final = TRACING | TRAMPOLINE | names(
-    "inode_storage_get inode_storage_delete bprm_opts_set ima_inode_hash ima_file_hash"
+LSM: Final = (
+    TRACING | TRAMPOLINE | names("inode_storage_get inode_storage_delete bprm_opts_set ima_inode_hash ima_file_hash")
 )
 LSM_CGROUP: Final = RETURN_VALUE | _SOCKET_OPTIONS | names("get_local_storage get_netns_cookie")
 STRUCT_OPS: Final = BASE | _SOCKET_OPTIONS | _SOCKET_STORAGE | names("tcp_send_ack")
-SYSCALL: Final = (TRACING - _SOCKET_STORAGE) | SLEEPABLE | names(
-    "sys_bpf sys_close btf_find_by_name_kind kallsyms_lookup_name"
+SYSCALL: Final = (
+    (TRACING - _SOCKET_STORAGE) | SLEEPABLE | names("sys_bpf sys_close btf_find_by_name_kind kallsyms_lookup_name")
 )
 LIRC_MODE2: Final = BASE | names("rc_repeat rc_keydown rc_pointer_rel")

@@ -49,9 +49,7 @@ def _attach(text: str) -> dict[str, int]:
 
 def _sections(attach_type: str, text: str, *, prefix: bool = False) -> tuple[Section, ...]:
     """Return sections that mean ``attach_type`` ("" for none); a name that ends in ``.s`` may sleep."""
-    return tuple(
-        Section(name, attach_type, sleepable=name.endswith(".s"), prefix=prefix) for name in text.split()
-    )
+    return tuple(Section(name, attach_type, sleepable=name.endswith(".s"), prefix=prefix) for name in text.split())
 
 
 def _rules(rule: AttachRule, attach_types: Iterable[str]) -> dict[str, AttachRule]:
@@ -216,9 +214,7 @@ _NAME_HOOKS: Final = _attach(
 )
 _BIND_HOOKS: Final = _attach("cgroup_inet4_bind cgroup_inet6_bind")
 _CONNECT_HOOKS: Final = _attach("cgroup_inet4_connect cgroup_inet6_connect")
-_OTHER_ADDRESS_HOOKS: Final = _attach(
-    "cgroup_udp4_sendmsg cgroup_udp6_sendmsg cgroup_unix_connect cgroup_unix_sendmsg"
-)
+_OTHER_ADDRESS_HOOKS: Final = _attach("cgroup_udp4_sendmsg cgroup_udp6_sendmsg cgroup_unix_connect cgroup_unix_sendmsg")
 
 
 def _address_sections() -> tuple[Section, ...]:
