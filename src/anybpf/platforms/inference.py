@@ -7,8 +7,9 @@ accepted at all. This only chooses a type; whether the program is safe under it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 from anybpf.errors import InstructionError
 from anybpf.isa import decode
@@ -41,11 +42,11 @@ def infer(platform: Platform, programs: Iterable[ProgramSpec]) -> ProgramType | 
     if not platform.guesses:
         return None
     try:
-        texts = [[i for i in decode(program.code) if i is not None] for program in programs]
+        evidence = [_evidence(program.code) for program in programs]
     except InstructionError:
         return None
-    accesses = {access for text in texts for access in _context_accesses(text)}
-    numbers = {i.imm for text in texts for i in text if i.opcode == op.CLASS_JMP | op.JMP_CALL and i.src == 0}
+    accesses = frozenset[_Access]().union(*(found for found, _ in evidence))
+    numbers = frozenset[int]().union(*(called for _, called in evidence))
     default = platform.program_type(platform.default_type)
     if _allows(platform, default, accesses, numbers):
         return None
@@ -53,7 +54,15 @@ def infer(platform: Platform, programs: Iterable[ProgramSpec]) -> ProgramType | 
     return next((guess for guess in guesses if _allows(platform, guess, accesses, numbers)), None)
 
 
-def _allows(platform: Platform, program_type: ProgramType, accesses: set[_Access], numbers: set[int]) -> bool:
+@lru_cache(maxsize=256)
+def _evidence(code: bytes) -> tuple[frozenset[_Access], frozenset[int]]:
+    """Return the context accesses that ``code`` makes, and the numbers of the helpers that it calls."""
+    text = [instruction for instruction in decode(code) if instruction is not None]
+    calls = (i.imm for i in text if i.opcode == op.CLASS_JMP | op.JMP_CALL and i.src == 0)
+    return frozenset(_context_accesses(text)), frozenset(calls)
+
+
+def _allows(platform: Platform, program_type: ProgramType, accesses: Set[_Access], numbers: Set[int]) -> bool:
     """Whether the type offers every helper and permits every access, and the packet is not read without its end."""
     helpers = [platform.find_helper(number, program_type) for number in numbers]
     if not all(h is not None and h.name in program_type.helpers for h in helpers):
