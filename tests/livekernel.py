@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 _SYSCALLS = {"x86_64": 321, "aarch64": 280}
-_MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _PROG_TEST_RUN, _MAP_FREEZE = 0, 2, 5, 10, 22
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD, _PROG_TEST_RUN, _MAP_FREEZE = 0, 1, 2, 5, 10, 22
 _ARRAY, _RDONLY_PROG = 2, 0x80
 _LDDW = 0x18
 _SLOT = struct.Struct("<BBhi")
@@ -92,6 +93,23 @@ def read_only_map(contents: bytes) -> int:
     _bpf(_MAP_UPDATE, struct.pack("<IIQQQ", made, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
     _bpf(_MAP_FREEZE, struct.pack("<I", made))
     return made
+
+
+def create_map(kind: int, key_size: int, value_size: int, entries: int) -> int:
+    """Create a map; returns its file descriptor."""
+    return _bpf(_MAP_CREATE, struct.pack("<IIIII", kind, key_size, value_size, entries, 0))[0]
+
+
+def map_value(made: int, key: bytes, value_size: int) -> bytes | None:
+    """Return the value of ``key``, or None."""
+    given, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value_size)
+    try:
+        _bpf(_MAP_LOOKUP, struct.pack("<IIQQQ", made, 0, ctypes.addressof(given), ctypes.addressof(value), 0))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return value.raw
 
 
 def with_maps(code: bytes, maps: tuple[int, ...]) -> bytes:
