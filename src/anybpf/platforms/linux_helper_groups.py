@@ -73,9 +73,9 @@ SCHED: Final = (
     | _FULL_SOCKET
     | _SYN_COOKIES
     | names(
-        "skb_adjust_room skb_change_proto skb_change_type skb_vlan_push skb_vlan_pop set_hash redirect_neigh redirect_peer "
-        "fib_lookup check_mtu skb_get_xfrm_state skb_set_tstamp skb_cgroup_id skb_ancestor_cgroup_id skb_cgroup_classid "
-        "sk_assign"
+        "skb_adjust_room skb_change_proto skb_change_type skb_vlan_push skb_vlan_pop set_hash redirect_neigh "
+        "redirect_peer fib_lookup check_mtu skb_get_xfrm_state skb_set_tstamp skb_cgroup_id skb_ancestor_cgroup_id "
+        "skb_cgroup_classid sk_assign"
     )
 )
 LWT: Final = (
