@@ -21,6 +21,7 @@ from anybpf.cli.inputs import (
 )
 from anybpf.cli.output import console, print_json
 from anybpf.isa import DisassembledLine, Symbols, disassemble, listing
+from anybpf.platforms import program_type_for
 
 
 @click.command("disasm")
@@ -34,10 +35,12 @@ def command(
 ) -> None:
     """Disassemble the programs of OBJECT, with source lines where the object has them."""
     spec = read_object(object_path, type_name)
-    helpers = {number: helper.name for number, helper in choose_platform(platform_name, spec).helpers.items()}
+    platform = choose_platform(platform_name, spec)
     chosen = [choose_program(spec, program)] if program else spec.programs
     records = []
     for one in chosen:
+        known = platform.helpers_of(program_type_for(platform, one, type_name, spec=spec))
+        helpers = {number: helper.name for number, helper in known.items()}
         lines = list(disassemble(one.code, symbols=Symbols.of(spec, one, helpers), program=one))
         if as_json:
             records.append({"program": one.name, "section": one.section, "instructions": [_record(x) for x in lines]})

@@ -367,6 +367,10 @@ class Platform:
         problem = self.map_rules[kind].problem(spec) if ruled else None
         return problem and f"{kind.value} map {spec.name!r}: {problem}"
 
+    def helpers_of(self, program_type: ProgramType) -> Mapping[int, Helper]:
+        """Return what every helper number means to ``program_type``; see :meth:`find_helper`."""
+        return {**self.helpers, **program_type.own_helpers}
+
     def program_type(self, name: str) -> ProgramType:
         """Return the program type called ``name``; PlatformError lists the names there are."""
         for candidate in self.program_types:

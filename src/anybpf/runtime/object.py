@@ -118,7 +118,7 @@ def load(
         warnings.warn("running programs without verification: they can read and write any memory", stacklevel=2)
     spec = with_kconfig(_relocated(_specification(source), target_btf), kconfig or {})
     rules = by_name(platform) if isinstance(platform, str) else platform or recognise(spec)
-    types = {p.name: program_type_for(rules, p, type_name) for p in _chosen(spec, program)}
+    types = {p.name: program_type_for(rules, p, type_name, spec=spec) for p in _chosen(spec, program)}
     verdicts = {} if trust or unverified else _verified(spec, rules, types)
     loader = _Loader(spec, rules, context or default_context(), trust, mode)
     with loader.undone_on_error():
@@ -256,11 +256,11 @@ class _Loader:
             program_type.context,
             facts=facts,
             trusted=self.trusted,
-            helper_names={number: helper.name for number, helper in self.platform.helpers.items()},
+            helper_names={number: helper.name for number, helper in self.platform.helpers_of(program_type).items()},
             map_kinds=tuple(m.kind for m in maps),
             externs=tuple(e.name for e in self.spec.externs),
         )
-        helpers = self._helpers(spec.name, lowered)
+        helpers = self._helpers(spec.name, program_type, lowered)
         addresses = {number: binding.helper_address(helper) for number, helper in helpers.items()}
         self._require_offered(spec.name, helpers, addresses)
         checked_only = not self.trusted and (facts is None or kernel_pointers(text, program_type.context, facts))
@@ -281,11 +281,12 @@ class _Loader:
             self.context, native, spec, self.platform, program_type, verdict, self.mode, checked_only
         )
 
-    def _helpers(self, name: str, lowered: Lowered) -> dict[int, Helper]:
-        unknown = [number for number in lowered.helpers if number not in self.platform.helpers]
+    def _helpers(self, name: str, program_type: ProgramType, lowered: Lowered) -> dict[int, Helper]:
+        known = self.platform.helpers_of(program_type)
+        unknown = [number for number in lowered.helpers if number not in known]
         if unknown:
             raise LoadError(f"program {name!r} calls helper {unknown[0]}, which {self.platform.name} does not have")
-        return {number: self.platform.helpers[number] for number in lowered.helpers}
+        return {number: known[number] for number in lowered.helpers}
 
     def _require_offered(self, name: str, helpers: Mapping[int, Helper], addresses: Mapping[int, int]) -> None:
         missing = [

@@ -38,7 +38,9 @@ def verify(
     """
     platform = platform or recognise(spec)
     programs = spec.programs if program is None else (spec[program],)
-    return {p.name: verify_program(spec, p, platform, program_type_for(platform, p, type_name)) for p in programs}
+    return {
+        p.name: verify_program(spec, p, platform, program_type_for(platform, p, type_name, spec=spec)) for p in programs
+    }
 
 
 def verify_program(
