@@ -171,7 +171,7 @@ def call(draw: st.DrawFn, callbacks: bool) -> list[str]:
 def block(draw: st.DrawFn, callbacks: bool, depth: int = 0) -> list[str]:
     """Some steps, with branches around some of them."""
     lines: list[str] = []
-    for _ in range(draw(st.integers(1, 6))):
+    for _ in range(draw(st.integers(1, 10))):
         kind = draw(st.integers(0, 11))
         if kind < 5:
             lines += draw(arithmetic())
@@ -200,6 +200,7 @@ def programs(draw: st.DrawFn, callbacks: bool = True) -> str:
     """An XDP program that should verify; the kernel takes callbacks only from objects with BTF."""
     body = "\n".join(draw(block(callbacks)))
     moved = draw(st.sampled_from(("", "r2 = {}\nr1 = r6\ncall 44", "r2 = {}\nr1 = r6\ncall 65")))
+    fold = "\n".join(f"r9 *= 31\nr9 += r{number}" for number in (2, 3, 4, 5)) + "\nr0 = r9\nr0 >>= 32\nr9 ^= r0"
     end = moved.format(draw(st.integers(-20, 40)))
     start = "\n".join(f"r{n} = {draw(numbers)}\n*(u64 *)(r10 - {8 * n}) = r{n}" for n in (2, 3, 4, 5))
     return f"""
@@ -218,6 +219,7 @@ def programs(draw: st.DrawFn, callbacks: bool = True) -> str:
         *(u64 *)(r10 - 64) = r9
         {body}
         r9 ^= r0
+        {fold}
         {end}
         r0 ^= r9
         exit
@@ -268,7 +270,7 @@ def compare(source: str, packet: bytes, *others: Callable[[bytes, bytes], Outcom
 
 
 PROFILE = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 packets = st.binary(min_size=PROVEN, max_size=128)
 

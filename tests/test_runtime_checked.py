@@ -109,6 +109,8 @@ def test_registers_without_a_value_are_not_read(source: str, register: str) -> N
         "r2 = r10\nr2 += -4\nr1 = map[0] ll\nr3 = r10\nr3 += -7\nr4 = 0\ncall 2\nr0 = 0\nexit",  # a value too short
         "r1 += 4\nr2 = -4\ncall 44\nr0 = 0\nexit",  # not the context
         "r1 = 3\nr2 = 9\nr3 = 0\nr4 = 0\ncall 181\nr0 = 0\nexit",  # no function
+        LOOKUP.format(key=0) + "r1 = r0\nr2 = r10\nr2 += -4\ncall 1\nr0 = 0\nexit",  # a value for a map
+        LOOKUP.format(key=0) + "r1 = r0\nr2 = 0\ncall 132\nr0 = 0\nexit",  # a value for a record
     ],
 )
 def test_helpers_get_what_they_demand(source: str) -> None:
@@ -154,6 +156,7 @@ def test_records_are_checked_and_never_lost() -> None:
     assert "record, offset 12 of 16" in str(fault(reserve.format(use="*(u64 *)(r6 + 12) = 7\n" + submit), events))
     assert "wrote" in fault(reserve.format(use=submit + "*(u64 *)(r6 + 0) = 7"), events).reason
     assert "argument 1" in fault(reserve.format(use=submit + submit), events).reason
+    assert "argument 1" in fault(reserve.format(use="r1 = r6\nr1 += 8\nr2 = 0\ncall 132\n"), events).reason
     forget = reserve.format(use="*(u64 *)(r6 + 0) = 7")
     with unverified(forget, events) as loaded:
         for _ in range(1000):  # the reader skips what was discarded; what is still held would end this soon
