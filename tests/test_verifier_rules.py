@@ -231,6 +231,80 @@ ACCEPTED: list[tuple[str, str] | tuple[str, str, str]] = [
 
 # (code, what the program does, source[, section])
 REFUSED: list[tuple[str, str, str] | tuple[str, str, str, str]] = [
+    (
+        "map-value-bounds",
+        "checks a number and uses another that is its copy on one path only",
+        VALUE + """
+        r1 = *(u8 *)(r0 + 0)
+        r2 = *(u8 *)(r0 + 1)
+        r3 = *(u8 *)(r0 + 2)
+        if r3 == 0 goto other
+        r2 = r1
+    other:
+        if r1 > 15 goto out
+        r0 += r2
+        r1 = *(u8 *)(r0 + 0)
+    out:
+        r0 = 0
+        exit
+        """,
+    ),
+    (
+        "map-value-bounds",
+        "uses a constant that is too large on one path only",
+        VALUE + """
+        r3 = *(u8 *)(r0 + 2)
+        r2 = 15
+        if r3 == 0 goto other
+        r2 = 16
+    other:
+        r4 = r2
+        *(u64 *)(r10 - 16) = r4
+        r5 = *(u64 *)(r10 - 16)
+        r0 += r5
+        r1 = *(u8 *)(r0 + 0)
+        r0 = 0
+        exit
+        """,
+    ),
+    (
+        "map-value-bounds",
+        "skips the check on one path, decided by a flag",
+        VALUE + """
+        r1 = *(u8 *)(r0 + 0)
+        r3 = *(u8 *)(r0 + 2)
+        r2 = 1
+        if r3 == 0 goto other
+        r2 = 0
+    other:
+        if r2 != 0 goto use
+        if r1 > 15 goto out
+    use:
+        r0 += r1
+        r1 = *(u8 *)(r0 + 0)
+    out:
+        r0 = 0
+        exit
+        """,
+    ),
+    (
+        "packet-bounds",
+        "proves less of the packet on one path",
+        PACKET + """
+        r2 = *(u8 *)(r7 + 0)
+        r3 = 20
+        if r2 == 0 goto other
+        r3 = 16
+    other:
+        r4 = r7
+        r4 += r3
+        if r4 > r8 goto out
+        r5 = *(u8 *)(r7 + 19)
+    out:
+        r0 = 0
+        exit
+        """,
+    ),
     ("falls-off-end", "has no exit", "r0 = 0"),
     ("falls-off-end", "ends in a conditional jump", "r0 = 0\nif r0 == 0 goto -2"),
     ("falls-off-end", "runs into the next function", "call next\nr0 = 0\nnext:\nr0 = 0\nexit"),
