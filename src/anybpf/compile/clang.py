@@ -61,9 +61,9 @@ def find_clang() -> Clang:
         return Clang((system,), ("-nostdlibinc",), system)
     ziglang = importlib.util.find_spec("ziglang")
     if ziglang is not None and ziglang.submodule_search_locations:
-        library = Path(next(iter(ziglang.submodule_search_locations))) / "lib"
-        command = (sys.executable, "-m", "ziglang", "clang")
-        return Clang(command, ("-nostdlibinc", "-resource-dir", str(library)), "the clang of the package ziglang")
+        library = (Path(next(iter(ziglang.submodule_search_locations))) / "lib").as_posix()
+        flags = ("-nostdlibinc", "-resource-dir", library, f"-ffile-prefix-map={library}=clang")
+        return Clang((sys.executable, "-m", "ziglang", "clang"), flags, "the clang of the package ziglang")
     raise CompileError(
         "no clang that emits BPF was found: `pip install 'anybpf[clang]'` brings one, and so do your system's packages"
     )
@@ -108,17 +108,18 @@ def compile_source(
         raise CompileError(f"{source}: there is no such file")
     clang = find_clang()
     flags = [*clang.flags, "--target=bpf", f"-mcpu={_CPU}", f"-O{opt}", "-fno-stack-protector"]
-    # The same source gives the same bytes wherever this package and the working directory are.
-    flags += ["-g", "-fdebug-compilation-dir=.", f"-ffile-prefix-map={_INCLUDE}=anybpf"] if debug else []
+    # The same source gives the same bytes wherever this package and the working directory are, on every system: hence
+    # forward slashes on Windows, too.
+    flags += ["-g", "-fdebug-compilation-dir=.", f"-ffile-prefix-map={_INCLUDE.as_posix()}=anybpf"] if debug else []
     flags += [f"-W{name}" for name in warnings]
-    flags += [flag for directory in include_dirs for flag in ("-I", str(directory))]
-    flags += ["-isystem", str(include_dir(platform))]
+    flags += [flag for directory in include_dirs for flag in ("-I", Path(directory).as_posix())]
+    flags += ["-isystem", include_dir(platform).as_posix()]
     flags += [f"-D{define}" for define in defines]
     with tempfile.TemporaryDirectory(prefix="anybpf-") as directory:
         output = Path(directory) / "output.o"
         try:
             done = subprocess.run(
-                [*clang.command, *flags, "-c", str(source), "-o", str(output)],
+                [*clang.command, *flags, "-c", source.as_posix(), "-o", str(output)],
                 env={name: value for name, value in os.environ.items() if name not in _SEARCH_PATHS},
                 capture_output=True,
                 timeout=_TIMEOUT_SECONDS,
