@@ -12,7 +12,7 @@ from typing import Final
 from anybpf.spec import SourceLine
 from anybpf.verifier.verdict import Failure
 
-__all__ = ("FAILURES", "FailureKind", "Rejection", "render")
+__all__ = ("FAILURES", "FailureKind", "Rejection", "reference_table", "render")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class FailureKind:
     """One way to be refused.
 
     :param meaning: the rule that was broken, for the reference page. :param message: a format string over what the
-        place that found it knows. :param suggestion: what to do about it.
+        place that found it knows. :param suggestion: what to do about it, as it stands.
     """
 
     meaning: str
@@ -74,7 +74,7 @@ FAILURES: Final[dict[str, FailureKind]] = {
     "uninitialised-stack": FailureKind(
         "Stack bytes are written before they are read.",
         "{size} bytes of stack at offset {offset} are read, but not all of them were initialised on this path",
-        "Initialise the whole variable, padding included, for instance with = {{}} or __builtin_memset.",
+        "Initialise the whole variable, padding included, for instance with = {} or __builtin_memset.",
     ),
     "partial-pointer": FailureKind(
         "A pointer that was spilled to the stack is read back whole.",
@@ -155,7 +155,7 @@ FAILURES: Final[dict[str, FailureKind]] = {
     "special-field": FailureKind(
         "Locks, timers and kernel pointers inside map values are touched by their helpers only.",
         "this access touches the {field} in the value of map {map!r}",
-        "Access the other members one by one, and the {field} with its helper functions.",
+        "Access the other members one by one, and this one with its helper functions.",
     ),
     "atomic-access": FailureKind(
         "Atomic operations work on aligned numbers in the stack, map values and other plain memory.",
@@ -237,6 +237,12 @@ FAILURES: Final[dict[str, FailureKind]] = {
 }
 
 
+def reference_table() -> str:
+    """The table of failure codes in Markdown, as docs/verifier.md holds it."""
+    rows = [f"| `{code}` | {kind.meaning} | {kind.suggestion} |" for code, kind in FAILURES.items()]
+    return "\n".join(["| code | rule | what to do |", "|---|---|---|", *rows]) + "\n"
+
+
 class Rejection(Exception):
     """The program breaks a rule at the instruction that is being analysed. ``details`` fill the code's message."""
 
@@ -244,7 +250,7 @@ class Rejection(Exception):
         self.code = code
         self.kind = FAILURES[code]
         self.message = self.kind.message.format(**details)
-        self.suggestion = self.kind.suggestion.format(**details)
+        self.suggestion = self.kind.suggestion
         super().__init__(f"{code}: {self.message}")
 
 
