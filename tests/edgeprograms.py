@@ -101,9 +101,8 @@ def flag_program(random: Random) -> EdgeProgram:
         if kind < 3:
             p.emit(f"if r7 & {1 << random.randrange(30)} goto {p.forward()}")
         elif kind == 3:
-            p.emit(
-                f"if {d} {random.choice(COMPARISONS)} {random.choice((s, str(random.randrange(12))))} goto {p.forward()}"
-            )
+            operand = random.choice((s, str(random.randrange(12))))
+            p.emit(f"if {d} {random.choice(COMPARISONS)} {operand} goto {p.forward()}")
         elif kind == 4:
             p.emit(random.choice((f"{d} = {random.randrange(9)}", f"{d} = {s}")))
         elif kind == 5:
