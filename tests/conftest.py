@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long one example takes says more of what else the machine does than of the code; what must be quick is timed apart.
+# How long one example takes tells what else the machine does rather than how good the code is; speed is timed apart.
 settings.register_profile("anybpf", deadline=None)
 settings.load_profile("anybpf")
 

@@ -1,4 +1,4 @@
-"""The native engine (cffi, API mode): ``lib`` holds what ``_engine/api_*.h`` declare, ``ffi`` makes and reads C data."""
+"""The native engine (cffi, API mode): ``lib`` is what ``_engine/api_*.h`` declare, ``ffi`` makes and reads C data."""
 
 from typing import Any
 

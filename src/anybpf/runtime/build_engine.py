@@ -1,7 +1,7 @@
 """How the native engine is built: the cffi extension ``anybpf.runtime._engine`` from every C file of ``_engine/``.
 
-What Python may call is declared in ``_engine/api_*.h``; cffi reads those headers without their preprocessor lines. setup.py
-finds :data:`ffibuilder` here; nothing else imports this module.
+What Python may call is declared in ``_engine/api_*.h``; cffi reads those headers without their preprocessor lines.
+setup.py finds :data:`ffibuilder` here; nothing else imports this module.
 """
 
 from __future__ import annotations
