@@ -163,6 +163,11 @@ def test_maps_can_be_handed_in(context: Context) -> None:
         with anybpf.load(one(COUNT, counters()), context=context, maps={"counters": shared}) as second:
             second.programs["program"].test_run(PACKET)
         assert shared[0] == 1
+        with Context(cpus=1) as other, pytest.raises(LoadError, match="another execution context"):
+            anybpf.load(one(COUNT, counters()), context=other, maps={"counters": shared})
+        constants = MapSpec(".rodata", ARRAY, 4, 8, 1, 0x80, contents=bytes(8), is_data=True, read_only=True)
+        with pytest.raises(LoadError, match="relies on what the object puts there"):
+            anybpf.load(one(PASS, constants), context=context, maps={".rodata": shared})
 
 
 def test_data_sections_are_filled(context: Context) -> None:

@@ -240,6 +240,27 @@ def test_tail_calls_run_33_deep_in_every_tier() -> None:
             assert loaded.maps[".bss"].raw[bytes(4)] == struct.pack("<Q", 34)
 
 
+@pytest.mark.parametrize("mode", TIERS)
+def test_tail_calls_reach_only_programs_that_are_safe_there(mode: str) -> None:
+    """A target of another type, which would misread the context, and one that nobody verified are not run."""
+    jumps = MapSpec("jumps", 3, 4, 4, 4)
+    entry = "r2 = map[0] ll\nr3 = {}\ncall 12\nr0 = 9\nexit"
+    programs = [
+        replace(from_instructions(assemble(entry.format(n)), "xdp", f"to{n}").programs[0], name=f"to{n}")
+        for n in range(3)
+    ]
+    spec = replace(from_instructions(assemble("r0 = 0\nexit"), "xdp", "same"), maps=(jumps,))
+    with (
+        anybpf.load(replace(spec, programs=(*spec.programs, *programs)), platform="linux") as loaded,
+        load("r0 = 1\nexit", "tc", verified=True) as other_type,
+        load("r0 = 2\nexit", "xdp", unverified=True) as unverified,
+    ):
+        loaded.maps["jumps"].update({0: loaded.programs["same"], 1: other_type.programs["program"]})
+        loaded.maps["jumps"][2] = unverified.programs["program"]
+        results = [loaded.programs[f"to{n}"].test_run(PACKET, mode=mode).retval for n in range(3)]
+        assert results == [0, 9, 2 if mode == "checked" else 9]
+
+
 def test_threads_run_one_program_at_once() -> None:
     """Threads that run the same program, each in its own cpu slot, count every packet."""
     source = "r1 = map_value[0] + 0 ll\nr2 = 1\nlock *(u64 *)(r1 + 0) += r2\nr0 = 2\nexit"

@@ -17,6 +17,8 @@ from anybpf.runtime.lowering import Lowered
 
 __all__ = ("create_program", "helper_address", "map_kind_number")
 
+_ENOMEM, _EXDEV = 12, 18
+
 _ARGUMENT = {
     ArgKind.ANYTHING: lib.AB_ARG_ANYTHING,
     ArgKind.SCALAR: lib.AB_ARG_ANYTHING,
@@ -93,12 +95,14 @@ def create_program(
     addresses: Mapping[int, int],
     maps: Sequence[Any],
     *,
+    checked_only: bool = False,
     instruction_limit: int = 0,
 ) -> Any:
     """Create the engine's program.
 
     :param helpers: what the platform says of the helpers that the program calls, by id.
     :param addresses: where they are. :param maps: ``ab_map *`` by index.
+    :param checked_only: never run it outside the checked interpreter, not even by a tail call.
     :param instruction_limit: of checked runs; 0: none.
     :returns: an ``ab_program *``, to be given to ``lib.ab_program_destroy``.
     :raises LoadError: memory is short, or a reference makes no sense here.
@@ -118,6 +122,8 @@ def create_program(
             "slots": len(lowered.text),
             "lowered": lowered.header_loads,
             "packet_writable": program_type.packet_writable,
+            "checked_only": checked_only,
+            "type": hash((program_type.name, program_type.context)) & 0xFFFFFFFFFFFFFFFF,
             "maps": held[0],
             "map_count": len(maps),
             "helpers": held[1],
@@ -132,8 +138,10 @@ def create_program(
     error, slot = ffi.new("int32_t *"), ffi.new("uint32_t *")
     program = lib.ab_program_create(engine, config, error, slot)
     if program == ffi.NULL:
-        if error[0] == -12:
+        if error[0] == -_ENOMEM:
             raise LoadError(f"no memory for program {name!r}")
+        if error[0] == -_EXDEV:
+            raise LoadError(f"program {name!r}: a map that was given belongs to another execution context")
         raise LoadError(f"program {name!r}: {InstructionError('the engine cannot run this instruction', slot[0])}")
     return program
 

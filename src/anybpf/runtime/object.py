@@ -207,7 +207,7 @@ class _Loader:
         for declared in self.spec.maps:
             name = declared.name
             if name in given:
-                self.maps[name] = self._compatible(given[name], declared)
+                self.maps[name] = self._given(given[name], declared)
             elif declared.pinning == _PIN_BY_NAME and name in self.context.pins:
                 self.maps[name] = self._compatible(self.context.pins[name], declared)
             else:
@@ -234,6 +234,13 @@ class _Loader:
         self._made.append(created)
         self.context.maps[created.id] = created
         return created
+
+    def _given(self, found: Map, declared: MapSpec) -> Map:
+        if declared.read_only:
+            raise LoadError(
+                f"no map can be given for {declared.name!r}: the verifier relies on what the object puts there"
+            )
+        return self._compatible(found, declared)
 
     def _compatible(self, found: Map, declared: MapSpec) -> Map:
         wanted = (self._kind(declared), declared.key_size, declared.value_size, declared.max_entries)
@@ -273,6 +280,7 @@ class _Loader:
             helpers,
             addresses,
             handles,
+            checked_only=checked_only,
             instruction_limit=INSTRUCTION_LIMIT if facts is None and not self.trusted else 0,
         )
         tail_call = next((n for n, h in helpers.items() if h.returns is ReturnKind.NO_RETURN_ON_SUCCESS), None)

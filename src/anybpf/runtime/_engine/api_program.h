@@ -58,7 +58,8 @@ typedef struct ab_program_config {
     uint32_t slots;
     uint32_t lowered;             /* packet fields of the context are loaded from the event's header (engine.h) */
     uint32_t packet_writable;
-    uint32_t reserved;
+    uint32_t checked_only;        /* nobody has verified it: never run outside the checked interpreter */
+    uint64_t type;                /* programs of one number may tail-call each other: they get the same context */
     ab_map *const *maps;          /* what by-index references mean */
     uint32_t map_count;
     uint32_t helper_count;
@@ -70,7 +71,8 @@ typedef struct ab_program_config {
     uint64_t instruction_limit;   /* checked runs stop after so many instructions; 0: never */
 } ab_program_config;
 
-/* Creates a program, or sets *error (negative) and *slot (of the instruction at fault) and returns NULL. */
+/* Creates a program, or sets *error and *slot (of the instruction at fault) and returns NULL: -EINVAL, the engine cannot run
+ * the instruction; -ENOENT, it calls a helper that is not there; -EXDEV, a map is another engine's; -ENOMEM. */
 ab_program *ab_program_create(ab_engine *engine, const ab_program_config *config, int32_t *error, uint32_t *slot);
 /* The caller makes sure that no thread runs the program any more, and that no prog array holds it: see ab_engine_retire. */
 void ab_program_destroy(ab_program *program);

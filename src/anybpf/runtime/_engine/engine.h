@@ -22,6 +22,7 @@
 #define AB_EFAULT 14
 #define AB_EBUSY 16
 #define AB_EEXIST 17
+#define AB_EXDEV 18
 #define AB_ENODEV 19
 #define AB_EINVAL 22
 #define AB_ENOSPC 28

@@ -20,6 +20,9 @@ ab_program *ab_program_create(ab_engine *engine, const ab_program_config *config
     *slot = 0;
     *error = -AB_EINVAL;
     if (config->slots == 0) return NULL;
+    *error = -AB_EXDEV;
+    for (uint32_t i = 0; i < config->map_count; i++)
+        if (config->maps[i]->engine != engine) return NULL;
     *error = -AB_ENOMEM;
     ab_program *program = calloc(1, sizeof *program);
     if (program == NULL) return NULL;
@@ -32,6 +35,8 @@ ab_program *ab_program_create(ab_engine *engine, const ab_program_config *config
     program->field_count = config->field_count;
     program->lowered = config->lowered;
     program->packet_writable = config->packet_writable;
+    program->checked_only = config->checked_only;
+    program->type = config->type;
     program->instruction_limit = config->instruction_limit;
     program->text = calloc((size_t)config->slots + 1, sizeof *program->text);
     program->helpers = copy(config->helpers, config->helper_count, sizeof *program->helpers);
@@ -115,6 +120,9 @@ int ab_tail_call(uint64_t context, uint64_t map_address, uint64_t index, ab_slot
     const ab_program *target = map->ops->lookup(map, &key, slot);
     *result = ab_result(-AB_ENOENT);
     if (target == NULL) return 0;
+    *result = ab_result(-AB_EPERM);
+    if (target->type != slot->program->type || target->engine != slot->engine) return 0;
+    if (target->checked_only && slot->mode != AB_MODE_CHECKED) return 0;
     slot->tail_calls++;
     *result = ab_program_run(target, context, 0, slot);
     return 1;

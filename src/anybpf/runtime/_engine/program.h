@@ -37,6 +37,8 @@ struct ab_program {
     uint32_t field_count;
     uint32_t lowered;
     uint32_t packet_writable;
+    uint32_t checked_only;
+    uint64_t type;
     uint64_t direct_maps;        /* a bit for each of the first 64 maps whose value the text addresses directly */
     uint64_t instruction_limit;
 };
