@@ -17,7 +17,7 @@ pytestmark = pytest.mark.linux_only
 TARGETS = {
     "aarch64-apple-macos12": ("any-darwin-any",),
     "x86_64-apple-macos12": ("any-darwin-any",),
-    "x86_64-w64-windows-gnu": ("any-windows-any",),
+    "aarch64-w64-windows-gnu": ("any-windows-any",),
     "aarch64-linux-musl": ("aarch64-linux-musl", "generic-musl", "aarch64-linux-any", "any-linux-any"),
     "riscv64-linux-musl": ("riscv64-linux-musl", "generic-musl", "riscv-linux-any", "any-linux-any"),
 }
@@ -48,5 +48,5 @@ def test_what_the_target_lacks_is_noticed(tmp_path: Path) -> None:
     source = tmp_path / "linux.c"
     source.write_text("#include <sys/epoll.h>\nint made(void) { return epoll_create1(0); }\n", encoding="utf-8")
     assert "sys/epoll.h" in complaints("aarch64-apple-macos12", source)
-    assert "sys/epoll.h" in complaints("x86_64-w64-windows-gnu", source)
+    assert "sys/epoll.h" in complaints("aarch64-w64-windows-gnu", source)
     assert complaints("aarch64-linux-musl", source) == ""
