@@ -179,8 +179,14 @@ def _argument(arg: Arg, number: int) -> dict[str, Any]:
         "flags": _FLAGS.get(arg.kind, 0),
         "size_from": size_from,
         "size": size,
-        "maps": sum(1 << number for number in map(map_kind_number, arg.maps) if number is not None),
+        "maps": _kinds(arg),
     }
+
+
+def _kinds(arg: Arg) -> int:
+    """Return a bit for each kind of map that the argument may be; 0 means any, so a bit of no kind stands for none."""
+    bits = sum(1 << number for number in map(map_kind_number, arg.maps) if number is not None)
+    return bits or (1 << 63 if arg.maps else 0)
 
 
 def _context_fields(context: Context) -> Iterable[dict[str, int]]:
