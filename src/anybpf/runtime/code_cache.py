@@ -5,19 +5,26 @@ the least recently used first, when the directory grows past its limit. Since th
 directory or file that somebody else could have written is not used: it must belong to this user, and only this user may
 write it. An entry that is damaged counts as absent.
 
-``ANYBPF_CODE_CACHE`` names another directory; ``ANYBPF_CODE_CACHE=off`` keeps nothing on disk.
+``ANYBPF_CODE_CACHE`` names another directory (on Windows its permissions are not looked at, so let it be one that only
+you can write); ``ANYBPF_CODE_CACHE=off`` keeps nothing on disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+if sys.platform == "win32":
+    from anybpf.runtime.user_cache_windows import cache_home, is_ours
+elif sys.platform == "darwin":
+    from anybpf.runtime.user_cache_macos import cache_home, is_ours
+else:
+    from anybpf.runtime.user_cache_posix import cache_home, is_ours
 
 VARIABLE: Final = "ANYBPF_CODE_CACHE"
 DEFAULT_LIMIT: Final = 64 << 20  # bytes
@@ -46,19 +53,9 @@ def default_directory() -> Path | None:
     if chosen is not None:
         return Path(chosen)
     try:
-        return _cache_home() / "anybpf" / "code"
+        return cache_home() / "anybpf" / "code"
     except RuntimeError:  # no home directory
         return None
-
-
-def _cache_home() -> Path:
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else Path.home() / "AppData" / "Local"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    chosen = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache"
 
 
 class CodeCache:
@@ -78,10 +75,10 @@ class CodeCache:
         """Return the contents of the entry, or None when there is none that can be trusted."""
         path = self._directory / (name + _SUFFIX)
         try:
-            if not _is_ours(os.stat(self._directory, follow_symlinks=False)):
+            if not is_ours(os.stat(self._directory, follow_symlinks=False)):
                 return None
             with open(path, "rb") as file:
-                if not _is_ours(os.fstat(file.fileno())):
+                if not is_ours(os.fstat(file.fileno())):
                     return None
                 data = file.read()
         except OSError:
@@ -98,7 +95,7 @@ class CodeCache:
         """Store an entry; returns whether it was stored."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_ours(os.stat(self._directory, follow_symlinks=False)):
+            if not is_ours(os.stat(self._directory, follow_symlinks=False)):
                 return False
             temporary = self._directory / f"{os.getpid()}-{threading.get_ident()}{_UNFINISHED}"
             try:
@@ -138,10 +135,3 @@ def _digest(name: str, contents: bytes) -> bytes:
 
 def _open_for_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    """Whether only this user can have written what ``status`` describes. On Windows the profile's ACL sees to that."""
-    if sys.platform == "win32":
-        return True
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
