@@ -11,6 +11,10 @@
 
 #include "engine.h"
 
+#ifdef _MSC_VER
+#pragma comment(lib, "advapi32") /* which mingw links by itself */
+#endif
+
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG length); /* advapi32's RtlGenRandom */
 
 uint32_t ab_process_id(void) { return GetCurrentProcessId(); }
