@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,22 @@ class TestOtherCommands:
         assert record["rejected"]["failure"]["code"] == "packet-bounds"
         assert [run["program"] for run in record["runs"]] == ["count", "drop_packet"]
         assert all(run["packets"] == 419 for run in record["runs"])
+
+    def test_the_demo_needs_no_clang(self) -> None:
+        """Without any clang the demo takes the shipped objects, says so and how to get a clang, and ends well."""
+        script = "import sys; sys.modules['ziglang'] = None; from anybpf.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", script, "demo"],
+            env={**os.environ, "PATH": ""},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "shipped object, as no clang that emits BPF was found: `pip install 'anybpf[clang]'`" in done.stdout
+        assert "XDP_DROP" in done.stdout
 
 
 BAD_INPUT = [

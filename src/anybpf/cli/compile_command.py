@@ -42,4 +42,4 @@ def command(
     if as_json:
         print_json({"source": str(source), "object": str(output), "platform": platform_name, "bytes": len(data)})
     else:
-        console().print(f"{output}: {len(data)} bytes")
+        console().print(f"{output}: {len(data)} bytes", markup=False)
