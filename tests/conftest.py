@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ def shared_path(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"shared data not present: ../shared/{relative}")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests keep machine code in a directory of their own, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANYBPF_CODE_CACHE", str(tmp_path_factory.mktemp("code")))
+        yield
 
 
 @pytest.fixture(scope="session")
