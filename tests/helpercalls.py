@@ -58,9 +58,15 @@ class Helpers:
         lib.ab_slot_release(self.slot)
 
 
-def load(kind: str, source: str, maps: tuple[MapSpec, ...] = (), platform: str = "linux") -> runtime.Object:
-    """Load a program called "test" that uses ``maps`` by index, without verification; close what this gives."""
-    spec = ObjectSpec("test", (ProgramSpec("test", kind, assemble(source)),), maps, license="GPL")
+def load(
+    kind: str, source: str, maps: tuple[MapSpec, ...] = (), platform: str = "linux", **others: str
+) -> runtime.Object:
+    """Load a program called "test" that uses ``maps`` by index, without verification; close what this gives.
+
+    :param others: further programs of the same kind: source by name.
+    """
+    programs = [ProgramSpec(name, kind, assemble(text)) for name, text in {"test": source, **others}.items()]
+    spec = ObjectSpec("test", tuple(programs), maps, license="GPL")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return runtime.load(spec, platform=platform, type_name=kind, trust=True)

@@ -89,5 +89,12 @@ def translate_program(lowered: Lowered, bindings: Bindings) -> str:
     :raises LoadError: for what cannot be compiled, with the instruction.
     """
     arrays = {index: bound.layout for index, bound in bindings.maps.items() if bound.layout is not None}
-    shapes = Shapes(arrays, lowered.array_lookups, bindings.tail_call, bindings.cpu_offset, bindings.event_size)
+    shapes = Shapes(
+        arrays,
+        lowered.array_lookups,
+        bindings.tail_call,
+        bindings.cpu_offset,
+        bindings.event_size,
+        bindings.slot_stack,
+    )
     return translate(lowered.text, lowered.functions, shapes)

@@ -10,6 +10,8 @@ from anybpf.runtime import _engine
 from anybpf.runtime.jit_symbols import (
     CALL_BY_NUMBER,
     LOAD_PACKET,
+    POP_FRAME,
+    PUSH_FRAME,
     TAIL_CALL,
     ArrayLayout,
     helper_symbol,
@@ -41,6 +43,7 @@ class Bindings:
     :param engine: addresses of the engine's own functions by the names in :mod:`~anybpf.runtime.jit_symbols`.
     :param tail_call: the helper id that is the platform's tail call.
     :param cpu_offset: byte offset of ``cpu`` in ``struct ab_slot``. :param event_size: bytes of ``struct ab_event``.
+    :param slot_stack: it calls a helper that reads unproven addresses, so its stack frames must lie in the cpu slot.
     """
 
     maps: Mapping[int, MapBinding] = field(default_factory=dict)
@@ -49,6 +52,7 @@ class Bindings:
     tail_call: int | None = None
     cpu_offset: int = 0
     event_size: int = 0
+    slot_stack: bool = False
 
     def symbols(self) -> dict[str, int]:
         """Return the address of every symbol that machine code may refer to."""
@@ -76,10 +80,13 @@ def bind(maps: Iterable[Any], helpers: Mapping[int, int], tail_call: int | None)
             TAIL_CALL: machine.tail_call,
             LOAD_PACKET: machine.packet_load,
             CALL_BY_NUMBER: machine.call_by_number,
+            PUSH_FRAME: machine.push_frame,
+            POP_FRAME: machine.pop_frame,
         },
         tail_call,
         machine.cpu_offset,
         machine.event_size,
+        any(map(_engine.lib.ab_helper_reads_unproven, helpers.values())),
     )
 
 

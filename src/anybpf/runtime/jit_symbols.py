@@ -13,6 +13,8 @@ ENTRY = "entry"
 TAIL_CALL = "ab_tail_call"
 LOAD_PACKET = "ab_packet_load"
 CALL_BY_NUMBER = "ab_call_by_number"
+PUSH_FRAME = "ab_machine_push_frame"
+POP_FRAME = "ab_machine_pop_frame"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Shapes:
     :param tail_call: the helper id that is the tail call, or None.
     :param cpu_offset: byte offset of the 32-bit ``cpu`` in ``struct ab_slot``.
     :param event_size: bytes of ``struct ab_event``, which stands directly before a context.
+    :param slot_stack: functions have their stack frames in the cpu slot, where unproven reads are told from others.
     """
 
     arrays: Mapping[int, ArrayLayout]
@@ -43,6 +46,7 @@ class Shapes:
     tail_call: int | None
     cpu_offset: int
     event_size: int
+    slot_stack: bool = False
 
 
 def map_symbol(index: int) -> str:

@@ -23,6 +23,8 @@ from anybpf.runtime.jit_symbols import (
     CALL_BY_NUMBER,
     ENTRY,
     LOAD_PACKET,
+    POP_FRAME,
+    PUSH_FRAME,
     TAIL_CALL,
     Shapes,
     helper_symbol,
@@ -41,6 +43,8 @@ _DECLARATIONS = f"""\
 declare i32 @{TAIL_CALL}(i64, i64, i64, ptr, ptr) nounwind
 declare i32 @{LOAD_PACKET}(ptr, i64, i32, ptr) nounwind
 declare i64 @{CALL_BY_NUMBER}(i64, i64, i64, i64, i64, i64, ptr) nounwind
+declare ptr @{PUSH_FRAME}(ptr) nounwind
+declare void @{POP_FRAME}(ptr) nounwind
 declare i16 @llvm.bswap.i16(i16)
 declare i32 @llvm.bswap.i32(i32)
 declare i64 @llvm.bswap.i64(i64)
@@ -91,6 +95,7 @@ class FunctionTranslator(ArithmeticEmitter):
         self._shapes = shapes
         self._uses_result = False
         self._uses_budget = False
+        self._frame_in_slot = flow.uses_frame and shapes.slot_stack
 
     def translate(self) -> str:
         """Return the function's definition."""
@@ -112,7 +117,7 @@ class FunctionTranslator(ArithmeticEmitter):
             prologue.append(f"  %v{r} = alloca i64")
             if any(pointers >> r & 1 for pointers in held):
                 prologue.append(f"  %p{r} = alloca ptr")
-        if flow.uses_frame:
+        if flow.uses_frame and not self._frame_in_slot:
             prologue.append(f"  %frame = alloca [{op.STACK_SIZE} x i8], align {_FRAME_ALIGNMENT}")
         if self._uses_result:
             prologue.append("  %result = alloca i64")
@@ -123,7 +128,16 @@ class FunctionTranslator(ArithmeticEmitter):
                 pointer = first.pointers_in >> r & 1
                 value = f"%r{r}" if arguments >> r & 1 else "null" if pointer else "0"
                 prologue.append(f"  store {'ptr' if pointer else 'i64'} {value}, ptr %{'p' if pointer else 'v'}{r}")
-        prologue.append(f"  br label %b{flow.entry}")
+        if self._frame_in_slot:
+            prologue += [
+                f"  %frame = call align {_FRAME_ALIGNMENT} ptr @{PUSH_FRAME}(ptr %slot)",
+                "  %full = icmp eq ptr %frame, null",
+                f"  br i1 %full, label %stop, label %b{flow.entry}",
+                "stop:",
+                "  ret i64 0",
+            ]
+        else:
+            prologue.append(f"  br label %b{flow.entry}")
         return "\n".join((*prologue, *self._lines, "}\n"))
 
     def _attributes(self) -> int:
@@ -140,7 +154,7 @@ class FunctionTranslator(ArithmeticEmitter):
             self._translate(slot, instruction, wanted)
         last = block.instructions[-1][1]
         if last.opcode == op.OP_EXIT:
-            self._emit(f"ret i64 {self._wide(self._register(0))}")
+            self._return(self._wide(self._register(0)))
             return
         condition = ""
         if len(block.successors) > 1:
@@ -151,6 +165,11 @@ class FunctionTranslator(ArithmeticEmitter):
             self._emit(f"br i1 {condition}, label %b{target}, label %b{following}")
         else:
             self._emit(f"br label %b{block.successors[0]}")
+
+    def _return(self, result: str) -> None:
+        if self._frame_in_slot:
+            self._emit(f"call void @{POP_FRAME}(ptr %slot)")
+        self._emit(f"ret i64 {result}")
 
     def _store_live(self, block: Block) -> None:
         """Leave every live register in the form that each successor expects."""
@@ -292,7 +311,7 @@ class FunctionTranslator(ArithmeticEmitter):
         inside, outside = self._new_label(), self._new_label()
         self._emit(f"br i1 {self._define(f'icmp eq i32 {error}, 0')}, label %{inside}, label %{outside}")
         self._label(outside)
-        self._emit("ret i64 0")
+        self._return("0")
         self._label(inside)
         self._clobber(Value(wide=self._define("load i64, ptr %result")))
 
@@ -362,6 +381,6 @@ class FunctionTranslator(ArithmeticEmitter):
         done, label = self._new_label(), self._new_label()
         self._emit(f"br i1 {self._define(f'icmp ne i32 {ran}, 0')}, label %{done}, label %{label}")
         self._label(done)
-        self._emit(f"ret i64 {result}")
+        self._return(result)
         self._label(label)
         self._clobber(Value(wide=result))

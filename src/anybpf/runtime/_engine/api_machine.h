@@ -8,6 +8,8 @@ typedef struct ab_machine {
     uint64_t tail_call;      /* ab_tail_call */
     uint64_t packet_load;    /* ab_packet_load */
     uint64_t call_by_number; /* ab_call_by_number */
+    uint64_t push_frame;     /* ab_machine_push_frame (stack.h) */
+    uint64_t pop_frame;      /* ab_machine_pop_frame */
     uint64_t cpu_offset;     /* bytes from an ab_slot to its `cpu` */
     uint64_t event_size;     /* bytes of an ab_event, which ends where the context begins */
 } ab_machine;

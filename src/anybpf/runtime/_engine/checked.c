@@ -33,7 +33,6 @@ void ab_checked_begin(ab_checked *checked, const ab_program *program, ab_event *
     checked->limit = program->instruction_limit;
     checked->lock = 0;
     checked->region_count = 0;
-    checked->depth = 0;
     memset(&checked->fault, 0, sizeof checked->fault);
 }
 
@@ -86,17 +85,6 @@ uint32_t ab_checked_arguments(const ab_checked *checked, uint32_t start) {
     if (start != 0) count = checked->helper->callback == AB_CALLBACK_ELEMENT ? 4 : 2;
     return 1u << 10 | ((2u << count) - 2);
 }
-
-/* Gives a function its frame, cleared. */
-int ab_checked_push(ab_checked *checked, uint64_t *frame_end) {
-    if (checked->depth == AB_CHECKED_FRAMES) return ab_checked_fault(checked, AB_FAULT_DEPTH, 0, 0, 0);
-    uint8_t *frame = checked->stack + (size_t)checked->depth++ * AB_STACK_SIZE;
-    memset(frame, 0, AB_STACK_SIZE);
-    *frame_end = ab_address(frame + AB_STACK_SIZE);
-    return 1;
-}
-
-void ab_checked_pop(ab_checked *checked) { checked->depth--; }
 
 /* LD_ABS and LD_IND read through r6. */
 int ab_checked_context(ab_checked *checked, uint64_t address) {

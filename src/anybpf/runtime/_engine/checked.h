@@ -9,7 +9,6 @@
 #include "program.h"
 
 #define AB_F_RDONLY_PROG 0x80u /* map flag: programs may not write values (Linux's BPF_F_RDONLY_PROG) */
-#define AB_CHECKED_FRAMES 64  /* frames of all programs and callbacks that are under way together */
 #define AB_ARGUMENT_REGISTERS 0x3eu  /* r1 to r5, a bit each */
 
 /* Memory that the run has been given: a map's value, a record, or (AB_REGION_MAP) the handle of an inner map. */
@@ -35,9 +34,7 @@ typedef struct ab_checked {
     ab_region *regions;         /* ascending by start */
     uint32_t region_count;
     uint32_t region_capacity;
-    uint32_t depth;             /* frames in use */
     ab_fault fault;
-    uint8_t stack[AB_CHECKED_FRAMES * AB_STACK_SIZE];
 } ab_checked;
 
 ab_checked *ab_checked_create(ab_slot *slot);
@@ -54,8 +51,6 @@ uint64_t ab_checked_call(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t
 int ab_checked_fault(ab_checked *checked, uint32_t reason, uint64_t address, uint64_t size, uint32_t subject);
 int ab_checked_step(ab_checked *checked, const ab_program *program, const ab_instruction *at, uint32_t *written);
 uint32_t ab_checked_arguments(const ab_checked *checked, uint32_t start);
-int ab_checked_push(ab_checked *checked, uint64_t *frame_end);
-void ab_checked_pop(ab_checked *checked);
 int ab_checked_context(ab_checked *checked, uint64_t address);
 int ab_checked_packet_field(const ab_checked *checked, uint64_t address, uint64_t size, uint64_t *value);
 int ab_checked_read(ab_checked *checked, uint64_t address, uint64_t size, void *into);

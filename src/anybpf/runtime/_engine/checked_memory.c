@@ -7,6 +7,7 @@
 
 #define NEAR 65536u            /* a fault further than this from all memory is near nothing */
 
+static uint64_t stack_size(const ab_slot *slot) { return (uint64_t)(slot->stack_top - slot->stack_base); }
 static uint64_t direct_size(const ab_map *map) { return map->value_stride * map->max_entries; }
 
 static uint32_t after(const ab_checked *checked, uint64_t address) {
@@ -86,7 +87,7 @@ int ab_checked_map_permits(const ab_checked *checked, uint64_t address, uint64_t
 }
 
 int ab_checked_permits(const ab_checked *checked, uint64_t address, uint64_t size, int writes) {
-    if (ab_inside(address, size, ab_address(checked->stack), (uint64_t)checked->depth * AB_STACK_SIZE)) return 1;
+    if (ab_inside(address, size, ab_address(checked->slot->stack_base), stack_size(checked->slot))) return 1;
     if (checked->event != NULL) {
         const ab_event *event = checked->event;
         uint64_t context = ab_address(event + 1), start = ab_address(event->data_meta);
@@ -119,7 +120,7 @@ static void consider(ab_fault *fault, uint64_t *best, uint32_t kind, uint64_t st
 static void locate(ab_checked *checked) {
     ab_fault *fault = &checked->fault;
     uint64_t best = NEAR;
-    consider(fault, &best, AB_REGION_STACK, ab_address(checked->stack), (uint64_t)checked->depth * AB_STACK_SIZE, 0);
+    consider(fault, &best, AB_REGION_STACK, ab_address(checked->slot->stack_base), stack_size(checked->slot), 0);
     if (checked->event != NULL) {
         const ab_event *event = checked->event;
         consider(fault, &best, AB_REGION_PACKET, ab_address(event->data), (uint64_t)(event->data_end - event->data), 0);

@@ -36,6 +36,8 @@
 #define AB_STACK_SIZE 512
 #define AB_MAX_CALL_DEPTH 8
 #define AB_MAX_TAIL_CALLS 33
+/* All that verified programs can have at once: each but the last has called the next. */
+#define AB_STACK_FRAMES ((AB_MAX_TAIL_CALLS + 1) * AB_MAX_CALL_DEPTH)
 
 typedef struct ab_engine ab_engine;   /* one execution context: cpu slots, reclamation, trace lines */
 typedef struct ab_slot ab_slot;       /* one cpu slot, exclusive to the thread that runs programs on it */
@@ -87,7 +89,9 @@ struct ab_slot {
     uint32_t in_use;            /* how often its owner has acquired it; 0: free */
     uint32_t mode;              /* AB_MODE_* (api_program.h): which tier runs programs on this slot */
     uintptr_t owner;            /* the thread that holds it */
-    const uint8_t *stack_base;  /* programs' stacks lie below, on the thread's own stack (memory.h) */
+    uint8_t *stack_base;        /* the running program's frames (stack.h): from here ... */
+    uint8_t *stack_top;         /* ... to here; the last is the running function's */
+    uint8_t *stack_end;
 };
 
 /* Map kinds, in the order of anybpf.platforms.MapKind. */

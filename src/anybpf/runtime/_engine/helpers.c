@@ -23,6 +23,12 @@ ab_helper_fn ab_helper_find(const char *bpf_name) {
 
 uint64_t ab_helper_address(const char *name) { return (uint64_t)(uintptr_t)ab_helper_find(name); }
 
+int ab_helper_reads_unproven(uint64_t helper) {
+#define AB_IS_READER(function) || helper == (uint64_t)(uintptr_t)ab_helper_##function
+    return 0 AB_UNPROVEN_READERS(AB_IS_READER);
+#undef AB_IS_READER
+}
+
 const char *ab_helper_name(uint32_t index) { return index < COUNT ? table[index].name : NULL; }
 
 uint64_t ab_helper_call(

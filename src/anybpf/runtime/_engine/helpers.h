@@ -129,6 +129,11 @@
     H("bpf_sock_addr_get_network_context", unknown_bytes) \
     H("bpf_process_get_image_path", unknown_bytes)
 
+/* Those of them that read addresses which nobody has proven (memory.h). */
+#define AB_UNPROVEN_READERS(H) \
+    H(probe_read) H(probe_read_str) \
+    H(trace_printk) H(trace_vprintk) H(snprintf)
+
 /* Heads a helper's definition and declaration. Every helper has the same six parameters, whichever it uses. */
 #define AB_HELPER(name) \
     uint64_t ab_helper_##name(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, ab_slot *slot)

@@ -12,6 +12,7 @@
 #include "event.h"
 #include "ops.h"
 #include "program.h"
+#include "stack.h"
 
 #if defined(__GNUC__) && !defined(AB_CHECKED)
 #define AB_THREADED 1
@@ -32,10 +33,10 @@ typedef struct ab_frame {
 #define ADDRESS_DST (DST + (uint64_t)(int64_t)at->offset)
 
 #ifdef AB_CHECKED
-#define READ(into, address) do { if (!ab_checked_read(checked, (address), sizeof(into), &(into))) return 0; } while (0)
-#define WRITE(address, from) do { if (!ab_checked_write(checked, (address), sizeof(from), &(from))) return 0; } while (0)
-#define ATOMIC_AT(address, type) do { if (!ab_checked_atomic(checked, (address), sizeof(type), 1)) return 0; } while (0)
-#define ATOMIC_READ_AT(address, type) do { if (!ab_checked_atomic(checked, (address), sizeof(type), 0)) return 0; } while (0)
+#define READ(into, address) do { if (!ab_checked_read(checked, (address), sizeof(into), &(into))) goto stop; } while (0)
+#define WRITE(address, from) do { if (!ab_checked_write(checked, (address), sizeof(from), &(from))) goto stop; } while (0)
+#define ATOMIC_AT(address, type) do { if (!ab_checked_atomic(checked, (address), sizeof(type), 1)) goto stop; } while (0)
+#define ATOMIC_READ_AT(address, type) do { if (!ab_checked_atomic(checked, (address), sizeof(type), 0)) goto stop; } while (0)
 #else
 #define READ(into, address) memcpy(&(into), (const void *)(uintptr_t)(address), sizeof(into))
 #define WRITE(address, from) memcpy((void *)(uintptr_t)(address), &(from), sizeof(from))
@@ -150,11 +151,27 @@ static inline uint32_t signed_modulo32(uint32_t a, uint32_t b) {
 static inline uint64_t shift_arithmetic64(uint64_t a, unsigned by) { return a >> 63 ? ~(~a >> by) : a >> by; }
 static inline uint32_t shift_arithmetic32(uint32_t a, unsigned by) { return a >> 31 ? ~(~a >> by) : a >> by; }
 
+/* Gives the function that begins its frame: of zeros where the program could see what was there before. */
+static inline int push_frame(const ab_program *program, ab_slot *slot, uint64_t *frame_end) {
+    uint8_t *frame = ab_stack_push(slot);
+#ifdef AB_CHECKED
+    (void)program;
+    if (frame == NULL) return ab_checked_fault(slot->tier, AB_FAULT_DEPTH, 0, 0, 0);
+    memset(frame, 0, AB_STACK_SIZE);
+#else
+    if (frame == NULL) return 0;
+    if (program->reads_unproven) memset(frame, 0, AB_STACK_SIZE);
+#endif
+    *frame_end = (uint64_t)(uintptr_t)(frame + AB_STACK_SIZE);
+    return 1;
+}
+
 /* Runs from slot `start` until the function that begins there exits. */
 static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
                           uint64_t a5, ab_slot *slot) {
     uint64_t r[11] = {0, a1, a2, a3, a4, a5, 0, 0, 0, 0, 0};
     ab_frame frames[AB_MAX_CALL_DEPTH - 1];
+    uint8_t *const stack = slot->stack_top;
     uint32_t depth = 0, may_goto = AB_MAY_GOTO_LIMIT;
     const ab_instruction *at = program->text + start;
     const ab_helper *helper;
@@ -162,11 +179,8 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
     ab_checked *checked = slot->tier;
     uint32_t written[AB_MAX_CALL_DEPTH];
     written[0] = ab_checked_arguments(checked, start);
-    if (!ab_checked_push(checked, &r[10])) return 0;
-#else
-    _Alignas(16) uint8_t stack[AB_MAX_CALL_DEPTH * AB_STACK_SIZE];
-    r[10] = (uint64_t)(uintptr_t)(stack + AB_STACK_SIZE);
 #endif
+    if (!push_frame(program, slot, &r[10])) return 0;
 
 #if AB_THREADED
 #define AB_OP_LABEL(name, registers) &&L_##name,
@@ -176,7 +190,7 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
 #else
     for (;;) {
 #ifdef AB_CHECKED
-        if (!ab_checked_step(checked, program, at, &written[depth])) return 0;
+        if (!ab_checked_step(checked, program, at, &written[depth])) goto stop;
 #endif
         switch (at->op) {
 #endif
@@ -245,7 +259,7 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
         int64_t offset = at->imm;
         if (at->op == AB_OP_PACKET_IND) offset = (int32_t)((uint32_t)offset + (uint32_t)SRC);
 #ifdef AB_CHECKED
-        if (!ab_checked_context(checked, r[6])) return 0;
+        if (!ab_checked_context(checked, r[6])) goto stop;
 #endif
         if (ab_packet_load(ab_event_of(r[6]), offset, at->dst, &r[0]) == 0) NEXT;
         r[0] = 0;  /* outside the packet: the function exits with 0 */
@@ -257,7 +271,7 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
 #ifdef AB_CHECKED
             ab_checked_fault(checked, AB_FAULT_DEPTH, 0, 0, 0);
 #endif
-            return 0;  /* verified programs never get here; trusted ones stop */
+            goto stop;  /* verified programs never get here; trusted ones stop */
         }
         ab_frame *frame = &frames[depth++];
         frame->return_to = at + 1;
@@ -266,10 +280,8 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
         may_goto = AB_MAY_GOTO_LIMIT;
 #ifdef AB_CHECKED
         written[depth] = (written[depth - 1] & AB_ARGUMENT_REGISTERS) | 1u << 10;
-        if (!ab_checked_push(checked, &r[10])) return 0;
-#else
-        r[10] += AB_STACK_SIZE;
 #endif
+        if (!push_frame(program, slot, &r[10])) goto stop;
         JUMP;
     }
 
@@ -278,7 +290,7 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
         if (helper != NULL && helper->returns != AB_RETURNS_TAIL_CALL) goto call;
 #ifdef AB_CHECKED
         ab_checked_fault(checked, AB_FAULT_HELPER, 0, 0, (uint32_t)DST);
-        return 0;
+        goto stop;
 #else
         r[0] = (uint64_t)-AB_EINVAL;
 #endif
@@ -289,24 +301,24 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
     call:;
         ab_helper_fn function = (ab_helper_fn)(uintptr_t)helper->function;
 #ifdef AB_CHECKED
-        if (!ab_checked_before_call(checked, helper, r, written[depth])) return 0;
+        if (!ab_checked_before_call(checked, helper, r, written[depth])) goto stop;
 #endif
         r[0] = function(r[1], r[2], r[3], r[4], r[5], slot);
 #ifdef AB_CHECKED
-        if (!ab_checked_after_call(checked, program, at, helper, r)) return 0;
+        if (!ab_checked_after_call(checked, program, at, helper, r)) goto stop;
         written[depth] &= ~AB_ARGUMENT_REGISTERS;
 #endif
     } NEXT;
 
     OP(TAIL_CALL) {
 #ifdef AB_CHECKED
-        if (!ab_checked_before_call(checked, &program->helpers[at->imm], r, written[depth])) return 0;
+        if (!ab_checked_before_call(checked, &program->helpers[at->imm], r, written[depth])) goto stop;
 #endif
         uint64_t result;
         int ran = ab_tail_call(r[1], r[2], r[3], slot, &result);
         r[0] = result;
 #ifdef AB_CHECKED
-        if (!ab_checked_resume(checked, program, at)) return 0;
+        if (!ab_checked_resume(checked, program, at)) goto stop;
         written[depth] &= ~AB_ARGUMENT_REGISTERS;
         if (ran) written[depth] |= 1;
 #endif
@@ -316,10 +328,11 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
 
     OP(EXIT) {
     leave:
-#ifdef AB_CHECKED
-        ab_checked_pop(checked);
-#endif
-        if (depth == 0) return r[0];
+        if (depth == 0) {
+            slot->stack_top = stack;
+            return r[0];
+        }
+        ab_stack_pop(slot);
         const ab_frame *frame = &frames[--depth];
         memcpy(&r[6], frame->saved, sizeof frame->saved);
         may_goto = frame->may_goto;
@@ -334,11 +347,15 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
 #ifdef AB_CHECKED
         ab_checked_fault(checked, AB_FAULT_END, 0, 0, 0);
 #endif
-        return 0;
+        goto stop;
 
 #if !AB_THREADED
-        default: return 0;
+        default: goto stop;
         }
     }
 #endif
+
+stop:
+    slot->stack_top = stack;
+    return 0;
 }

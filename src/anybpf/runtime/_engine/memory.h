@@ -1,7 +1,8 @@
 /* memory.h: reading addresses that nobody has proven: bpf_probe_read_* and the strings of bpf_trace_printk.
  *
- * Such an address is followed only into memory that belongs to the program: its event's context and packet, its stack, and
- * the values of its maps. Everything else is -AB_EFAULT, whatever lies there.
+ * Such an address is followed only into memory that belongs to the running program: its event's context and packet, its stack
+ * frames, the values of its maps and of the maps in its maps, its ring buffers. Everything else is -AB_EFAULT, whatever lies
+ * there. All tiers draw the same line. The cost is a walk over the program's maps.
  */
 #ifndef ANYBPF_MEMORY_H
 #define ANYBPF_MEMORY_H

@@ -43,6 +43,8 @@ ab_program *ab_program_create(ab_engine *engine, const ab_program_config *config
     program->maps = copy(config->maps, config->map_count, sizeof *program->maps);
     program->functions = copy(config->functions, config->function_count, sizeof *program->functions);
     program->fields = copy(config->fields, config->field_count, sizeof *program->fields);
+    for (uint32_t i = 0; i < config->helper_count; i++)
+        program->reads_unproven |= (uint32_t)ab_helper_reads_unproven(config->helpers[i].function);
     if (program->text != NULL && program->helpers != NULL && program->maps != NULL && program->functions != NULL
         && program->fields != NULL) {
         *error = ab_program_predecode(program, config->code, slot);
@@ -124,7 +126,10 @@ int ab_tail_call(uint64_t context, uint64_t map_address, uint64_t index, ab_slot
     if (target->type != slot->program->type || target->engine != slot->engine) return 0;
     if (target->checked_only && slot->mode != AB_MODE_CHECKED) return 0;
     slot->tail_calls++;
+    uint8_t *left = slot->stack_base; /* frames of the programs that were left are not the target's */
+    slot->stack_base = slot->stack_top;
     *result = ab_program_run(target, context, 0, slot);
+    slot->stack_base = left;
     return 1;
 }
 

@@ -38,6 +38,7 @@ struct ab_program {
     uint32_t lowered;
     uint32_t packet_writable;
     uint32_t checked_only;
+    uint32_t reads_unproven;     /* it calls a helper that follows addresses which nobody has proven (helpers.h) */
     uint64_t type;
     uint64_t direct_maps;        /* a bit for each of the first 64 maps whose value the text addresses directly */
     uint64_t instruction_limit;

@@ -116,6 +116,11 @@ int64_t ab_ring_drain(ab_ring *ring, void *buffer, uint64_t capacity) {
     return full && written == 0 ? -AB_ENOSPC : (int64_t)written;
 }
 
+uint64_t ab_ring_owned(const ab_ring *ring, uint64_t address) {
+    uint64_t at = address - (uint64_t)(uintptr_t)data_of(ring);
+    return at < 2 * ring->size ? 2 * ring->size - at : 0;
+}
+
 uint64_t ab_ring_waiting_bytes(const ab_ring *ring) {
     uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_acquire);
     return atomic_load_explicit(&ring->produced, memory_order_acquire) - consumed;

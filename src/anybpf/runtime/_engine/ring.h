@@ -49,6 +49,8 @@ void ab_ring_commit(void *record, int discard, uint64_t flags);
 /* Copies records from the oldest on into `buffer`, each as a 64-bit length and its bytes padded to 8, as many as fit; bytes
  * written, or -ENOSPC when the first does not fit. */
 int64_t ab_ring_drain(ab_ring *ring, void *buffer, uint64_t capacity);
+/* Bytes from `address` to the end of the memory for records, 0 when it is not there. */
+uint64_t ab_ring_owned(const ab_ring *ring, uint64_t address);
 /* Bytes between the consumer's and the producers' positions. */
 uint64_t ab_ring_waiting_bytes(const ab_ring *ring);
 /* Waits for a record: 1, or 0 after so many milliseconds without one. */

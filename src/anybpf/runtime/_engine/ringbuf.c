@@ -121,15 +121,21 @@ static void destroy(ab_map *map) {
     free(rings);
 }
 
-static const ab_map_ops ring_ops = {.destroy = destroy};
+static uint64_t owned(ab_map *map, uint64_t address) {
+    return ab_ring_owned(rings_of(map)->rings[0], address);
+}
 
-static ab_map *create(ab_engine *engine, const ab_map_shape *shape, uint32_t count, uint64_t size, int *error) {
+static const ab_map_ops ringbuf_ops = {.destroy = destroy, .owned = owned};
+static const ab_map_ops perf_ops = {.destroy = destroy};
+
+static ab_map *create(ab_engine *engine, const ab_map_shape *shape, const ab_map_ops *ops, uint32_t count, uint64_t size,
+                      int *error) {
     ring_map *rings = calloc(1, sizeof *rings + count * sizeof rings->rings[0]);
     *error = -AB_ENOMEM;
     if (rings == NULL) {
         return NULL;
     }
-    ab_map_head_init(&rings->map, engine, shape, &ring_ops);
+    ab_map_head_init(&rings->map, engine, shape, ops);
     for (; rings->count < count; rings->count++) {
         rings->rings[rings->count] = ab_ring_create(size);
         if (rings->rings[rings->count] == NULL) {
@@ -151,7 +157,7 @@ ab_map *ab_ringbuf_create(ab_engine *engine, const ab_map_shape *shape, int *err
         (shape->flags & ~AB_MAP_NUMA_NODE) != 0) {
         return NULL;
     }
-    return create(engine, shape, 1, shape->max_entries, error);
+    return create(engine, shape, &ringbuf_ops, 1, shape->max_entries, error);
 }
 
 ab_map *ab_perf_create(ab_engine *engine, const ab_map_shape *shape, int *error) {
@@ -162,5 +168,5 @@ ab_map *ab_perf_create(ab_engine *engine, const ab_map_shape *shape, int *error)
         size > AB_VALUE_SIZE_MAX || (shape->flags & ~(AB_MAP_NUMA_NODE | AB_MAP_RDONLY | AB_MAP_WRONLY | AB_MAP_PRESERVE_ELEMS)) != 0) {
         return NULL;
     }
-    return create(engine, shape, count, size, error);
+    return create(engine, shape, &perf_ops, count, size, error);
 }

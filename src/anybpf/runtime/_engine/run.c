@@ -9,6 +9,7 @@ void ab_session_finish(ab_session *session) {
     slot->tier = session->before.tier;
     slot->event = session->before.event;
     slot->stack_base = session->before.stack_base;
+    slot->stack_top = session->before.stack_top;
     slot->program = session->before.program;
     slot->call = session->before.call;
     slot->tail_calls = session->before.tail_calls;
@@ -30,7 +31,7 @@ int ab_session_begin(ab_session *session, const ab_program *program, uint32_t mo
     slot->mode = mode;
     slot->tier = checked;
     slot->event = event;
-    slot->stack_base = (const uint8_t *)session;
+    slot->stack_base = slot->stack_top;
     ab_slot_enter(slot);
     return 0;
 }

@@ -5,12 +5,13 @@
 
 #define MAX_CPUS 4096
 
-/* A slot and its reclamation state, padded so that neighbours share no cache line. */
+/* A slot, its reclamation state and its programs' stack, padded so that neighbours share no cache line. */
 typedef struct seat {
     ab_slot slot;
     uint8_t between[AB_CACHE_LINE];
     ab_reclaim reclaim;
     uint8_t after[AB_CACHE_LINE];
+    _Alignas(16) uint8_t stack[AB_STACK_FRAMES * AB_STACK_SIZE]; /* machine code relies on the alignment */
 } seat;
 
 ab_slot *ab_engine_slot(const ab_engine *engine, uint32_t cpu) {
@@ -60,6 +61,8 @@ ab_engine *ab_engine_create(uint32_t cpus) {
         here->slot.engine = engine;
         here->slot.cpu = cpu;
         here->slot.reclaim = &here->reclaim;
+        here->slot.stack_base = here->slot.stack_top = here->stack;
+        here->slot.stack_end = here->stack + sizeof here->stack;
         here->reclaim.now = &engine->epoch;
         atomic_init(&here->reclaim.epoch, 0);
     }
