@@ -234,7 +234,8 @@ REFUSED: list[tuple[str, str, str] | tuple[str, str, str, str]] = [
     (
         "map-value-bounds",
         "checks a number and uses another that is its copy on one path only",
-        VALUE + """
+        VALUE
+        + """
         r1 = *(u8 *)(r0 + 0)
         r2 = *(u8 *)(r0 + 1)
         r3 = *(u8 *)(r0 + 2)
@@ -252,7 +253,8 @@ REFUSED: list[tuple[str, str, str] | tuple[str, str, str, str]] = [
     (
         "map-value-bounds",
         "uses a constant that is too large on one path only",
-        VALUE + """
+        VALUE
+        + """
         r3 = *(u8 *)(r0 + 2)
         r2 = 15
         if r3 == 0 goto other
@@ -270,7 +272,8 @@ REFUSED: list[tuple[str, str, str] | tuple[str, str, str, str]] = [
     (
         "map-value-bounds",
         "skips the check on one path, decided by a flag",
-        VALUE + """
+        VALUE
+        + """
         r1 = *(u8 *)(r0 + 0)
         r3 = *(u8 *)(r0 + 2)
         r2 = 1
@@ -290,7 +293,8 @@ REFUSED: list[tuple[str, str, str] | tuple[str, str, str, str]] = [
     (
         "packet-bounds",
         "proves less of the packet on one path",
-        PACKET + """
+        PACKET
+        + """
         r2 = *(u8 *)(r7 + 0)
         r3 = 20
         if r2 == 0 goto other
@@ -531,6 +535,36 @@ def test_budget() -> None:
     assert failure is not None
     assert failure.code == "too-complex"
     assert verdict_of(source, budget=20_000).ok
+
+
+def _flags(count: int) -> str:
+    """Sets as many flags, each on one of two ways, and tests each of them afterwards: 2 ** count paths."""
+    lines = ["r6 = *(u64 *)(r0 + 0)", "r7 = r0"]
+    for flag in range(count):
+        lines += ["r1 = 0", f"if r6 & {1 << flag} goto +1", "r1 = 1", f"*(u64 *)(r10 - {16 + 8 * flag}) = r1"]
+    for flag in range(count):
+        lines += [f"r1 = *(u64 *)(r10 - {16 + 8 * flag})", "if r1 == 0 goto +1", "r2 = *(u8 *)(r7 + 3)"]
+    return VALUE + "\n".join(lines) + RETURN
+
+
+def test_paths_do_not_multiply() -> None:
+    """Programs with very many paths that differ in numbers only are verified in few visits."""
+    assert verdict_of(_flags(20), budget=20_000).ok
+    counted = "r6 = r0\nr7 = 0\nr8 = 0\nagain:\nr3 = *(u64 *)(r6 + 0)\nif r3 == 0 goto +1\nr8 += 1\nr7 += 1\n"
+    assert verdict_of(VALUE + counted + "if r7 != 100 goto again\nif r8 == 50 goto +0" + RETURN, budget=20_000).ok
+
+
+def test_generalising_is_given_up_where_it_fails() -> None:
+    """Where many paths carry different constants that are all good, a general number would not be; each is tried."""
+    ladder = "r1 = *(u8 *)(r0 + 0)\nr2 = 15\n"
+    for n in range(15):
+        ladder += f"if r1 != {n} goto next{n}\nr2 = {n}\ngoto use\nnext{n}:\n"
+    use = "use:\nr0 += r2\nr1 = *(u8 *)(r0 + {offset})"
+    assert verdict_of(VALUE + ladder + use.format(offset=0) + RETURN).ok
+    failure = verdict_of(VALUE + ladder + use.format(offset=1) + RETURN).failure
+    assert failure is not None
+    assert failure.code == "map-value-bounds"
+    assert "offset 16..16" in failure.message
 
 
 def test_every_code_is_tested() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from anybpf.isa import opcodes as op
+from anybpf.spec import MapSpec
 from anybpf.verifier.failure import Rejection
 from anybpf.verifier.state import State
 from anybpf.verifier.subject import Subject
@@ -12,7 +13,7 @@ from anybpf.verifier.transfer_alu import fail_uninitialised
 from anybpf.verifier.transfer_jump import MAX_PACKET_OFFSET
 from anybpf.verifier.values import Pointer, Region, describe_value
 
-__all__ = ("pointer_in", "require_inside", "use_stack")
+__all__ = ("is_read_only", "pointer_in", "require_inside", "use_stack")
 
 _BPF_F_RDONLY_PROG: Final = 1 << 7
 _BPF_F_WRONLY_PROG: Final = 1 << 8
@@ -48,7 +49,7 @@ def require_inside(
         assert pointer.map is not None
         if low < 0 or high + size > pointer.size:
             raise Rejection("map-value-bounds", size=size, low=low, high=high, map=pointer.map.name, limit=pointer.size)
-        if write and (pointer.map.read_only or pointer.map.flags & _BPF_F_RDONLY_PROG):
+        if write and is_read_only(pointer.map):
             raise Rejection("read-only", what=f"map {pointer.map.name!r}")
         if not write and pointer.map.flags & _BPF_F_WRONLY_PROG:
             raise Rejection("not-accessible", register=register, value="pointer into a map that programs only write")
@@ -64,9 +65,16 @@ def require_inside(
         raise Rejection("not-accessible", register=register, value=describe_value(pointer))
 
 
+def is_read_only(map: MapSpec) -> bool:
+    """Whether programs may not change the map's values."""
+    return map.read_only or bool(map.flags & _BPF_F_RDONLY_PROG)
+
+
 def _require_packet(subject: Subject, state: State, pointer: Pointer, offset: int, size: int, write: bool) -> None:
-    proven = state.meta_range if pointer.region is Region.PACKET_META else state.ranges.get(pointer.terms, 0)
-    start = pointer.offset + offset
+    if pointer.region is Region.PACKET:
+        proven, start = state.ranges.get(pointer.terms, 0), pointer.offset + offset
+    else:  # one range for all pointers into the metadata, from its start
+        proven, start = state.meta_range, pointer.high + offset
     if pointer.low + offset < 0:
         raise Rejection(
             "packet-bounds", size=size, offset=_spread(pointer, offset), proven="this may lie before its start"

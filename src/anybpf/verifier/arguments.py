@@ -9,7 +9,7 @@ from anybpf.isa import opcodes as op
 from anybpf.platforms import Arg, ArgKind, Helper
 from anybpf.spec import MapSpec
 from anybpf.verifier import stack
-from anybpf.verifier.access import require_inside
+from anybpf.verifier.access import is_read_only, require_inside
 from anybpf.verifier.failure import Rejection
 from anybpf.verifier.needs import register_bit, stack_bits
 from anybpf.verifier.scalar import describe
@@ -23,6 +23,14 @@ __all__ = ("HelperCall", "check_arguments")
 
 #: Memory sizes beyond this are refused, as Linux does (1 << 29).
 _LARGEST_SIZE: Final = 1 << 29
+
+#: Helpers that change what their map holds.
+_MAP_WRITERS: Final = frozenset(
+    {
+        "bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_push_elem", "bpf_map_pop_elem",
+        "bpf_map_lookup_and_delete_elem",
+    }
+)  # fmt: skip
 
 
 class HelperCall:
@@ -149,6 +157,8 @@ def _map(call: HelperCall, index: int, arg: Arg) -> None:
             map=pointer.map.name,
             kind=kind.value if kind is not None else f"number {pointer.map.type}, unknown here",
         )
+    if call.helper.name in _MAP_WRITERS and is_read_only(pointer.map):
+        raise Rejection("read-only", what=f"map {pointer.map.name!r}")
     call.map = pointer
     seen = call.subject.helper_maps.setdefault(call.state.slot, pointer.index)
     if seen != pointer.index:

@@ -21,6 +21,10 @@ __all__ = ("back_helper_call", "begin", "compile_helper_call", "find_helper", "f
 _CLOBBERED: Final = 0x3F
 
 _OUTER_MAPS: Final = frozenset({MapKind.ARRAY_OF_MAPS, MapKind.HASH_OF_MAPS})
+#: Kinds whose elements, if they have any, are no memory.
+_WITHOUT_VALUES: Final = frozenset(
+    {MapKind.PROG_ARRAY, MapKind.PERF_EVENT_ARRAY, MapKind.RINGBUF, MapKind.QUEUE, MapKind.STACK}
+)
 _SOCKET_MAPS: Final = frozenset({MapKind.SOCKMAP, MapKind.SOCKHASH})
 _LOCKS: Final = frozenset({"bpf_spin_lock", "bpf_spin_unlock"})
 
@@ -71,6 +75,8 @@ def _map_result(call: HelperCall, identity: int, nullable: bool) -> Value:
     outer = call.map.map if call.map is not None else None
     assert outer is not None
     kind = call.subject.map_kind(outer)
+    if kind in _WITHOUT_VALUES:
+        raise Rejection("map-kind", helper=call.helper.name, map=outer.name, kind=kind.value)
     if kind in _OUTER_MAPS:
         if outer.inner is None:
             raise Rejection(

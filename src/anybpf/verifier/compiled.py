@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from anybpf.isa import opcodes as op
 from anybpf.isa.instruction import Instruction
+from anybpf.platforms import MapKind
 from anybpf.verifier.calls import compile_helper_call
 from anybpf.verifier.cfg import Block, ends_block
 from anybpf.verifier.failure import Rejection
@@ -87,6 +88,10 @@ def _wide(subject: Subject, instruction: Instruction, slot: int) -> Value | Reje
         found = maps[instruction.imm]
         if kind == op.LDDW_MAP_INDEX:
             return Pointer(Region.MAP, map=found, index=instruction.imm)
+        map_kind = subject.map_kind(found)
+        if map_kind is not MapKind.ARRAY:
+            name = map_kind.value if map_kind is not None else f"number {found.type}, unknown here"
+            return Rejection("map-kind", helper="direct access to a value", map=found.name, kind=name)
         return Pointer(
             Region.MAP_VALUE, offset=instruction.next_imm, map=found, index=instruction.imm, size=found.value_size
         )

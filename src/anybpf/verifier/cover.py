@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from anybpf.verifier import stack
 from anybpf.verifier.needs import FRAME_BITS, PACKET_BIT, STACK_SHIFT
-from anybpf.verifier.scalar import Scalar, includes
+from anybpf.verifier.scalar import TOP, Scalar, includes
 from anybpf.verifier.stack import Pieces, Slot
 from anybpf.verifier.state import State
 from anybpf.verifier.tnum import U64
 from anybpf.verifier.values import Link, Linked, Pointer, Region, Value, includes_offset, number_of
 
-__all__ = ("Snapshot",)
+__all__ = ("Snapshot", "share_frames")
 
 _RegisterCell = tuple[int, int, Value, bool]  # frame, register, old value, exact
 _StackCell = tuple[int, int, Slot, int, int]  # frame, slot, old contents, bytes read, bytes exact
@@ -73,6 +73,39 @@ class Snapshot:
                 return False
         return renaming.agrees(self._packets)
 
+    def generalise(self, state: State) -> tuple[State, int] | None:
+        """A state that covers ``state`` and, in what was needed, this one too; and in how many cells it differs.
+
+        Where the two have different numbers it has any number. None when they differ in more than numbers.
+        """
+        mine = self.state
+        if len(mine.references) != len(state.references) or (mine.lock is None) != (state.lock is None):
+            return None
+        renaming = _Renaming(mine, state)
+        result = state.copy()
+        depth = len(state.callers)
+        changes = 0
+        for frame, register, old, exact in self._registers or self._select():
+            new = state.registers[register] if frame == depth else state.callers[frame].registers[register - 6]
+            if renaming.match(old, new, exact):
+                continue
+            if frame != depth or number_of(old) is None or number_of(new) is None:
+                return None
+            result.registers[register] = TOP
+            changes += 1
+        for frame, index, contents, read, exact_bytes in self._stack:
+            found = state.frames[frame][index]
+            if _match_slot(renaming, contents, found, read, exact_bytes):
+                continue
+            if isinstance(contents, Pointer) or isinstance(found, Pointer) or found is None:
+                return None
+            mask = found.mask if isinstance(found, Pieces) else 0xFF
+            if read & ~mask:
+                return None
+            result.frames[frame][index] = Pieces(mask, ())
+            changes += 1
+        return (result, changes) if changes and renaming.agrees(self._packets) else None
+
     def _select(self) -> list[_RegisterCell]:
         """List the needed cells with their values."""
         state = self.state
@@ -96,7 +129,7 @@ class Snapshot:
             index = 0
             slots = state.frames[frame]
             while read:
-                if read & 0xFF:
+                if read & 0xFF and slots[index] is not None:
                     self._stack.append((frame, index, slots[index], read & 0xFF, exact & 0xFF))
                 read >>= 8
                 exact >>= 8
@@ -114,6 +147,13 @@ _PACKETS = frozenset({Region.PACKET, Region.PACKET_META})
 
 def _saved(state: State, frame: int, register: int) -> Value | None:
     return state.callers[frame].registers[register - 6] if register >= 6 else None
+
+
+def share_frames(state: State, other: State) -> None:
+    """Let ``state`` use the frames of ``other`` where they are equal, to save memory. Neither is changed again."""
+    for index, frame in enumerate(other.frames):
+        if state.frames[index] == frame:
+            state.frames[index] = frame
 
 
 def _match_slot(renaming: _Renaming, old: Slot, new: Slot, read: int, exact: int) -> bool:
@@ -134,19 +174,25 @@ def _match_slot(renaming: _Renaming, old: Slot, new: Slot, read: int, exact: int
         found = stack.part(new, first, size)
         if found is None:
             # Some bytes of a known number are not needed, and not initialised here: compare what is needed.
-            if not _match_bytes(old, new, exact):
+            if not _match_runs(old, new, exact):
                 return False
         elif not renaming.match(number, found, True):  # type: ignore[arg-type]
             return False
     return True
 
 
-def _match_bytes(old: Slot, new: Slot, exact: int) -> bool:
-    for byte in range(8):
-        if exact >> byte & 1:
-            before, after = number_of(stack.part(old, byte, 1)), number_of(stack.part(new, byte, 1))
+def _match_runs(old: Slot, new: Slot, exact: int) -> bool:
+    """Compare each run of needed bytes as one number: what was loaded from it lies in it."""
+    first = 0
+    while exact >> first:
+        size = 0
+        while exact >> first + size & 1:
+            size += 1
+        if size:
+            before, after = number_of(stack.part(old, first, size)), number_of(stack.part(new, first, size))
             if before is not None and (after is None or not includes(before, after)):
                 return False
+        first += size or 1
     return True
 
 
@@ -160,7 +206,8 @@ class _Renaming:
         self._new = new
         self._identities: dict[int, int] = {}
         # Old link → what holds the same unknown in the new state: a link (or None: a constant), and its distance.
-        self._links: dict[Link, tuple[object, int]] = {}
+        # The length of plain memory is what it is.
+        self._links: dict[Link, tuple[object, int]] = {} if old.length is None else {old.length: (old.length, 0)}
 
     def match(self, old: Value | None, new: Value | None, exact: bool) -> bool:
         """Whether ``new`` is one of the values that ``old`` stands for."""

@@ -28,7 +28,7 @@ from anybpf.verifier.callbacks import (
 from anybpf.verifier.calls import back_helper_call
 from anybpf.verifier.cfg import Block, Graph
 from anybpf.verifier.compiled import CompiledBlock, compile_block
-from anybpf.verifier.cover import Snapshot
+from anybpf.verifier.cover import Snapshot, share_frames
 from anybpf.verifier.failure import Rejection
 from anybpf.verifier.frames import back_call, back_return, enter_function, leave_function, require_exit
 from anybpf.verifier.liveness import live_registers
@@ -42,6 +42,10 @@ __all__ = ("Explorer", "Node", "Way")
 
 #: Explored states kept for one point; the least useful make room.
 _KEPT: Final = 48
+
+#: From so many explored states at a point on, more general ones are tried, until that has failed so often.
+_CROWD: Final = 5
+_STUBBORN: Final = 3
 
 #: Rounds of a repetition that are followed one by one before states are widened.
 _PATIENCE: Final = 3
@@ -67,9 +71,10 @@ class Node:
 
     :attr pending: the ways on that are still to be explored. :attr way: the one that is being explored.
     :attr back: what the instruction that ends the block needs; None when it changes no need.
+    :attr original: the state that arrived, when a more general one is explored in its place.
     """
 
-    __slots__ = ("back", "block", "exact", "pending", "read", "snapshot", "trace", "way")
+    __slots__ = ("back", "block", "exact", "original", "pending", "read", "snapshot", "trace", "way")
 
     def __init__(self, block: Block, snapshot: Snapshot | None) -> None:
         self.block = block
@@ -77,19 +82,22 @@ class Node:
         self.pending: list[Way] = []
         self.way: Way | None = None
         self.back: Back = None
+        self.original: State | None = None
         self.read = 0
         self.exact = 0
         self.trace: list[object] = []
 
 
 class _Point:
-    """What is known at one block under one chain of calls: explored states, and those on the current path."""
+    """What is known at one block under one chain of calls: explored states, those on the current path, and how often
+    a more general state could not be verified here."""
 
-    __slots__ = ("active", "explored")
+    __slots__ = ("active", "explored", "failures")
 
     def __init__(self) -> None:
         self.explored: list[Snapshot] = []
         self.active: list[Snapshot] = []
+        self.failures = 0
 
 
 class Explorer:
@@ -113,20 +121,43 @@ class Explorer:
 
     def run(self, state: State, block: int = 0) -> None:
         """Explore everything from ``state`` at ``block``; a Rejection leaves the path in place for the report."""
-        self._enter(block, state)
+        arrival: tuple[int, State, bool] | None = (block, state, True)
         path = self.path
-        while path:
-            node = path[-1]
-            if node.pending:
-                node.way = way = node.pending.pop()
-                self._enter(way.block, way.state)
-            else:
-                self._leave(path.pop())
+        while path or arrival is not None:
+            try:
+                if arrival is not None:
+                    index, state, may_generalise = arrival
+                    arrival = None
+                    self._enter(index, state, may_generalise)
+                elif path[-1].pending:
+                    node = path[-1]
+                    node.way = node.pending.pop()
+                    self._enter(node.way.block, node.way.state, True)
+                else:
+                    self._leave(path.pop())
+            except Rejection as rejection:
+                arrival = self._retreat(rejection)
 
-    def _enter(self, index: int, state: State) -> None:
+    def _retreat(self, rejection: Rejection) -> tuple[int, State, bool]:
+        """Go back to the last point where a more general state than the one that arrived was explored, and return that
+        arrival, to be explored as it is; raises the rejection when there is none."""
+        path = self.path
+        if rejection.code == "too-complex" or all(node.original is None for node in path):
+            raise rejection
+        while True:
+            node = path.pop()
+            if node.snapshot is None:
+                continue
+            point = self._points[node.block.index, node.snapshot.state.chain]
+            point.active.pop()
+            if node.original is not None:
+                point.failures += 1
+                return node.block.index, node.original, False
+
+    def _enter(self, index: int, state: State, may_generalise: bool) -> None:
         block = self.graph.blocks[index]
         self.state = state
-        snapshot = None
+        snapshot = original = None
         if block.is_merge:
             point = self._points[index, state.chain]
             for known in point.explored:
@@ -136,9 +167,16 @@ class Explorer:
                     return
             if point.active and self._repeats(point, state, block):
                 return
+            general = self._generalise(point, state) if may_generalise else None
+            if general is not None:
+                original, state = state, general
+                self.state = state
             snapshot = Snapshot(state.copy())
+            if point.active:
+                share_frames(snapshot.state, point.active[-1].state)
             point.active.append(snapshot)
         node = Node(block, snapshot)
+        node.original = original
         self.path.append(node)
         node.trace = state.trace = []
         compiled = self._compiled.get(index)
@@ -153,16 +191,24 @@ class Explorer:
             step(state)
         self._finish(node, state)
 
+    def _generalise(self, point: _Point, state: State) -> State | None:
+        """At a point where many states have been explored and none covers ``state``: a more general state to explore
+        instead, so that states which differ in numbers only do not multiply."""
+        if len(point.explored) < _CROWD or point.failures >= _STUBBORN or self.subject.repeats:
+            return None
+        found = [general for known in point.explored if (general := known.generalise(state)) is not None]
+        return min(found, key=lambda general: general[1])[0] if found else None
+
     def _repeats(self, point: _Point, state: State, block: Block) -> bool:
         """Whether a state on the same path covers ``state``, so that nothing new follows.
 
         Within one turn, if it also covers that state, that is an endless loop, which is rejected. Between turns of a
         bounded repetition it is the end of the analysis: whatever the repetition does from here on has been seen.
-        States that keep changing from turn to turn are widened. Older states are compared more and more rarely.
+        States that keep changing from turn to turn are widened. Compared are the last state, and one that is moved up
+        each time that the path has doubled (Brent's way to find cycles).
         """
         active = point.active
-        position, stride = len(active) - 1, 1
-        while position >= 0:
+        for position in {len(active) - 1, (1 << len(active).bit_length() - 1) - 1}:
             snapshot = active[position]
             if not snapshot.read:
                 snapshot.close(*self._everything(snapshot.state, block))
@@ -176,8 +222,6 @@ class Explorer:
                 if mirror.covers(snapshot.state):
                     state.slot = block.start
                     raise Rejection("unbounded-loop", head=block.start)
-            position -= stride
-            stride *= 2
         if active[-1].state.turn != state.turn:
             turns = sum(snapshot.state.turn != state.turn for snapshot in active)
             if turns >= _PATIENCE:

@@ -30,8 +30,10 @@ def compile_packet_load(subject: Subject, instruction: Instruction) -> tuple[Ste
         if not subject.program_type.legacy_packet:
             raise Rejection("legacy-packet", what=f"programs of type {subject.program_type.name} cannot use it")
         context = state.registers[_CONTEXT]
-        if not isinstance(context, Pointer) or context.region is not Region.CONTEXT or context.offset:
+        if not isinstance(context, Pointer) or context.region is not Region.CONTEXT:
             raise Rejection("legacy-packet", what="r6 does not hold the context")
+        if context.offset or context.variable is not None:
+            raise Rejection("legacy-packet", what="r6 does not hold the context, but a pointer into it")
         if index is not None:
             value = state.registers[index]
             if value is None:

@@ -40,6 +40,7 @@ class Subject:
     :attr helper_maps: slot of a call → index of its map argument, or -1 when paths differ.
     :attr depths: start slot of a function → bytes of stack that it uses.
     :attr callback_calls: slots of calls that call back, which end a block.
+    :attr repeats: there are repetitions that only the run time bounds: callbacks, or may_goto.
     :attr chains: functions that were active together, the entry function first → slot of the last call.
     """
 
@@ -59,6 +60,7 @@ class Subject:
         self.chains: dict[tuple[int, ...], int] = {(0,): 0}
         self.gpl_compatible = spec.license in _GPL_COMPATIBLE
         self.callback_calls = self._callback_calls()
+        self.repeats = bool(self.callback_calls) or any(i is not None and i.opcode == op.OP_MAY_GOTO for i in self.text)
         self._identity = 0
         self._special: dict[MapSpec, tuple[SpecialField, ...]] = {}
 

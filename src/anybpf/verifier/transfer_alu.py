@@ -18,7 +18,7 @@ from anybpf.verifier.state import State
 from anybpf.verifier.subject import Back, Step
 from anybpf.verifier.values import Link, Linked, Pointer, Region, Value, describe_value, number_of
 
-__all__ = ("back_kill", "back_move", "compile_alu", "copy_value", "fail_uninitialised")
+__all__ = ("LARGEST_OFFSET", "back_kill", "back_move", "compile_alu", "copy_value", "fail_uninitialised")
 
 #: Regions within which a pointer may be moved.
 _MOVABLE: Final = frozenset(
@@ -26,7 +26,7 @@ _MOVABLE: Final = frozenset(
 )
 
 #: Constants beyond this are no offsets into anything.
-_LARGEST_OFFSET: Final = 1 << 29
+LARGEST_OFFSET: Final = 1 << 29
 
 
 def compile_alu(instruction: Instruction) -> tuple[Step, Back]:
@@ -44,13 +44,13 @@ def compile_alu(instruction: Instruction) -> tuple[Step, Back]:
     if operation == op.ALU_END:
         # Class ALU swaps to little (source 0) or big endian (source 1); class ALU64 always swaps.
         swap = bits == 64 or from_register
-        return _swap(dst, instruction.imm, swap), None
+        return _swap(dst, instruction.imm, swap), _back_change(bit)
     if operation == op.ALU_NEG:
-        return _with_constant(operation, bits, dst, 0), None
+        return _with_constant(operation, bits, dst, 0), _back_change(bit)
     if instruction.offset == 1 and operation in (op.ALU_DIV, op.ALU_MOD):
         operation = scalar_alu.SIGNED_DIV if operation == op.ALU_DIV else scalar_alu.SIGNED_MOD
     if not from_register:
-        return _with_constant(operation, bits, dst, instruction.imm), None
+        return _with_constant(operation, bits, dst, instruction.imm), _back_change(bit)
     if operation in (op.ALU_XOR, op.ALU_SUB) and instruction.src == dst:
         return _clear(dst), _back_clear(bit)
     return _with_register(operation, bits, dst, instruction.src), _back_combine(bit, register_bit(instruction.src))
@@ -61,7 +61,8 @@ def fail_uninitialised(register: int) -> Rejection:
     return Rejection("uninitialised-register", register=register)
 
 
-# What instructions need.
+# What instructions need. An operand is needed even where the result is not: it must be initialised, and of a kind that
+# the instruction takes.
 
 
 def back_kill(bit: int) -> Back:
@@ -75,34 +76,35 @@ def back_kill(bit: int) -> Back:
 
 def back_move(bit: int, source: int) -> Back:
     """For an instruction whose result is all that its source is."""
-    if bit == source:
-        return None
 
     def back(read: int, exact: int, trace: list[object]) -> Need:
-        if read & bit:
-            read = read & ~bit | source
-            if exact & bit:
-                exact = exact & ~bit | source
-        return read, exact
+        if exact & bit:
+            exact = exact & ~bit | source
+        return read & ~bit | source, exact
+
+    return back
+
+
+def _back_change(bit: int) -> Back:
+    def back(read: int, exact: int, trace: list[object]) -> Need:
+        return read | bit, exact
 
     return back
 
 
 def _back_combine(bit: int, source: int) -> Back:
     def back(read: int, exact: int, trace: list[object]) -> Need:
-        if read & bit:
-            read |= source
-            if exact & bit:
-                exact |= source
-        return read, exact
+        if exact & bit:
+            exact |= source
+        return read | bit | source, exact
 
     return back
 
 
 def _back_clear(bit: int) -> Back:
-    # The result is zero whatever the number was; but a pointer would have given something else, or failed.
+    # The result is zero whatever the number was.
     def back(read: int, exact: int, trace: list[object]) -> Need:
-        return read, exact & ~bit
+        return read | bit, exact & ~bit
 
     return back
 
@@ -285,7 +287,7 @@ def _moved(
         raise Rejection("pointer-arithmetic", what=f"r{register} is a {describe_value(pointer)}, which cannot be moved")
     if number.known is not None:
         delta = -signed(number.known) if back else signed(number.known)
-        if abs(pointer.offset + delta) > _LARGEST_OFFSET:
+        if abs(pointer.offset + delta) > LARGEST_OFFSET:
             raise Rejection("pointer-arithmetic", what=f"r{register} would move by {delta} bytes, out of all bounds")
         return pointer.moved(delta)
     if back:
@@ -305,7 +307,7 @@ def _moved(
         if delta:
             number = scalar_alu.apply(op.ALU_SUB, 64, number, constant(delta))
     terms = tuple(sorted((*pointer.terms, link), key=lambda term: term.serial))
-    if abs(pointer.offset + delta) > _LARGEST_OFFSET:
+    if abs(pointer.offset + delta) > LARGEST_OFFSET:
         raise Rejection("pointer-arithmetic", what=f"r{register} would move by {delta} bytes, out of all bounds")
     return pointer.moved(delta).shifted(_sum(pointer.variable, number), terms)
 

@@ -18,7 +18,7 @@ from anybpf.verifier.scalar_alu import apply
 from anybpf.verifier.scalar_compare import NEGATION, SWAPPED, assume
 from anybpf.verifier.stack import Pieces
 from anybpf.verifier.state import State, refine_linked
-from anybpf.verifier.transfer_alu import fail_uninitialised
+from anybpf.verifier.transfer_alu import LARGEST_OFFSET, fail_uninitialised
 from anybpf.verifier.values import ZERO, Link, Linked, Pointer, Region, Value, describe_value, number_of
 
 __all__ = ("Decide", "back_jump", "compile_jump")
@@ -70,12 +70,18 @@ def compile_jump(instruction: Instruction) -> Decide:
                 registers[src] = passed[1]
                 other.registers[src] = taken[1]
             return state, other
-        state.trace.append((False, _linked_cells(state, a, b)))
+        # A comparison of the length of plain memory proves a range, like one with the end of a packet.
+        matters = state.length is not None and state.length in (_link_of(a), _link_of(b))
+        linked = _linked_cells(state, a, b)
+        state.trace.append((matters, linked))
         other = state.copy()
-        return (
+        ways = (
             state if _learn(state, dst, src, passed) else None,
             other if _learn(other, dst, src, taken) else None,
         )
+        if None in ways:  # what is known of a linked cell decided
+            state.trace[-1] = (True, linked)
+        return ways
 
     return decide
 
@@ -89,7 +95,9 @@ def back_jump(instruction: Instruction) -> Callable[[int, int, list[object]], Ne
     def back(read: int, exact: int, trace: list[object]) -> Need:
         event: _Event = trace.pop()  # type: ignore[assignment]
         matters, linked = event
-        if matters or exact & (operands | linked):
+        if matters:
+            return read | operands | linked, exact | operands | linked
+        if exact & (operands | linked):
             exact |= operands
         return read | operands, exact
 
@@ -118,10 +126,14 @@ def _learn_linked(state: State, value: Linked, number: Scalar) -> bool:
         return meet(other.number, learnt)
 
     if value.link is state.length:
-        least = learn(Linked(number, value.link, 0))
-        if least is not None and least.umin > state.ranges.get((), 0):
-            state.ranges = {**state.ranges, (): least.umin}
+        least = apply(op.ALU_SUB, 64, number, constant(value.delta)).umin
+        if least > state.ranges.get((), 0):
+            state.ranges = {**state.ranges, (): least}
     return refine_linked(state, value.link, learn)
+
+
+def _link_of(value: Value | None) -> Link | None:
+    return value.link if isinstance(value, Linked) else None
 
 
 def _linked_cells(state: State, *values: Value | None) -> int:
@@ -206,6 +218,8 @@ def _pointer_and_number(
         if holds_for_null is None:
             return (state, None) if comparison == op.JMP_JLT else (None, state)
         if not pointer.nullable:
+            if max(-pointer.low, pointer.high) > LARGEST_OFFSET:  # far from its region, it may have any address
+                return state, state.copy()
             return (state, None) if holds_for_null else (None, state)
         other = state.copy()
         null, valid = (other, state) if holds_for_null else (state, other)

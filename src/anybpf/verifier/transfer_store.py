@@ -34,11 +34,9 @@ def compile_store(subject: Subject, instruction: Instruction, slot: int) -> tupl
 
 def _back_frame_store(bits: int, source: int) -> Back:
     def back(read: int, exact: int, trace: list[object]) -> Need:
-        if read & bits:
-            read = read & ~bits | source
-            if exact & bits:
-                exact = exact & ~bits | source
-        return read, exact
+        if exact & bits:
+            exact = exact & ~bits | source
+        return read & ~bits | source, exact
 
     return back
 
@@ -52,14 +50,11 @@ def back_store(base: int, source: int) -> Back:
         if not event:  # not the stack: the value must be a number
             return read | base | source, exact | base
         bits = abs(event)
-        needed, needed_exact = read & bits, exact & bits
+        if exact & bits:
+            exact |= source
         if event > 0:  # these very bytes; a negative event is a store somewhere among them
             read, exact = read & ~bits, exact & ~bits
-        if needed:
-            read |= source
-            if needed_exact:
-                exact |= source
-        return read | base, exact | base
+        return read | base | source, exact | base
 
     return back
 
