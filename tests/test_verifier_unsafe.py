@@ -1,0 +1,175 @@
+"""Programs that were once accepted although they are not safe: each is refused, for the right reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from anybpf.platforms import linux, raw, windows
+from verifying import PACKET, RETURN, verdict_of
+
+#: What is wrong → section, code of the failure, program. The section says the platform.
+UNSAFE = {
+    "a range proven for the metadata's start used at a varying offset": (
+        "xdp",
+        "packet-bounds",
+        """
+        r6 = *(u32 *)(r1 + 8)
+        r7 = *(u32 *)(r1 + 0)
+        r9 = *(u32 *)(r1 + 12)
+        r9 &= 255
+        r8 = r6
+        r8 += 4
+        if r8 > r7 goto out
+        r6 += r9
+        r0 = *(u8 *)(r6 + 0)
+        out:
+        """,
+    ),
+    "a comparison of the memory's length plus something, taken for one of the length": (
+        "raw",
+        "packet-bounds",
+        """
+        r3 = r2
+        r3 += 8
+        if r3 < 16 goto out
+        r0 = *(u64 *)(r1 + 8)
+        out:
+        """,
+    ),
+    "another number in the place of the memory's length, where paths join": (
+        "raw",
+        "packet-bounds",
+        """
+        r6 = r2
+        if r2 & 1 goto join
+        r6 = 100
+        join:
+        r7 = 1
+        if r6 < 8 goto out
+        r0 = *(u64 *)(r1 + 0)
+        out:
+        """,
+    ),
+    "bytes compared one by one that were known together": (
+        "xdp",
+        "stack-bounds",
+        """
+        call 7
+        r7 = r0
+        call 7
+        r0 &= 511
+        if r7 & 1 goto other
+        if r0 > 300 goto out
+        *(u64 *)(r10 - 8) = r0
+        goto join
+        other:
+        *(u16 *)(r10 - 8) = r0
+        join:
+        r2 = *(u16 *)(r10 - 8)
+        r1 = r10
+        r1 += -301
+        r1 += r2
+        *(u8 *)(r1 + 0) = 1
+        out:
+        """,
+    ),
+    "constant data changed by a helper": (
+        "xdp",
+        "read-only",
+        """
+        *(u32 *)(r10 - 4) = 0
+        *(u64 *)(r10 - 24) = -1
+        *(u64 *)(r10 - 16) = -1
+        r1 = map[5] ll
+        r2 = r10
+        r2 += -4
+        r3 = r10
+        r3 += -24
+        r4 = 0
+        call 2
+        """,
+    ),
+    "a legacy load through a pointer somewhere into the context": (
+        "socket",
+        "legacy-packet",
+        """
+        r6 = r1
+        call 7
+        r6 += r0
+        r0 = *(u8 *)skb[0]
+        """,
+    ),
+    "a register that holds nothing, used for a result that nobody needs": (
+        "xdp",
+        "uninitialised-register",
+        """
+        call 7
+        if r0 & 1 goto join
+        r2 = 1
+        join:
+        r2 += 1
+        """,
+    ),
+    "a register that holds nothing, copied for nobody": (
+        "xdp",
+        "uninitialised-register",
+        """
+        call 7
+        if r0 & 1 goto join
+        r2 = 1
+        join:
+        r3 = r2
+        """,
+    ),
+    "a register that holds nothing, stored where nobody looks": (
+        "xdp",
+        "uninitialised-register",
+        """
+        call 7
+        if r0 & 1 goto join
+        r2 = 1
+        join:
+        *(u64 *)(r10 - 8) = r2
+        """,
+    ),
+    "a value of a map whose values do not lie at fixed places": (
+        "xdp",
+        "map-kind",
+        """
+        r1 = map_value[1] + 0 ll
+        """,
+    ),
+    "a prog array's element taken for memory": (
+        "windows",
+        "map-kind",
+        """
+        *(u32 *)(r10 - 4) = 0
+        r2 = r10
+        r2 += -4
+        r1 = map[3] ll
+        call 1
+        """,
+    ),
+    "a pointer that is nowhere near its packet, known not to be NULL": (
+        "xdp",
+        "uninitialised-register",
+        PACKET
+        + """
+        r1 = *(u64 *)(r7 + 0)
+        r7 += r1
+        if r7 != 0 goto out
+        r0 = r5
+        out:
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNSAFE)
+def test_once_accepted(what: str) -> None:
+    """An unsafe program is refused, for what is unsafe about it."""
+    section, code, source = UNSAFE[what]
+    platform = {"raw": raw, "windows": windows}.get(section, linux)
+    verdict = verdict_of(source + RETURN, "xdp" if section == "windows" else section, platform=platform)
+    assert verdict.failure is not None
+    assert verdict.failure.code == code, verdict.failure
