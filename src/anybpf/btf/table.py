@@ -92,10 +92,11 @@ class Btf:
         self._strings = data[strings : strings + string_size]
         self._string_cache: dict[int, str] = {0: ""}
         self._decoded_text = 0
-        self._cache: dict[int, t.Type] = {0: t.Void()}
         self._names: dict[str, list[int]] | None = None
         self._found: dict[tuple[str, _TypeClass], int | None] = {}
         self._records = self._scan(types, types + type_size)
+        self._types: list[t.Type | None] = [None] * len(self._records)
+        self._types[0] = t.Void()
 
     def _scan(self, position: int, end: int) -> array[int]:
         """Return the offset of each record by id; id 0 stands for void and has none."""
@@ -136,14 +137,14 @@ class Btf:
 
     def type(self, type_id: int) -> t.Type:
         """Return the type with id ``type_id``."""
-        found = self._cache.get(type_id)
+        if not 0 <= type_id < len(self._types):
+            raise BtfError(f"type {type_id} does not exist; there are {len(self._types)}")
+        found = self._types[type_id]
         if found is None:
-            found = self._cache[type_id] = self._decode(type_id)
+            found = self._types[type_id] = self._decode(type_id)
         return found
 
     def _decode(self, type_id: int) -> t.Type:
-        if not 0 < type_id < len(self._records):
-            raise BtfError(f"type {type_id} does not exist; there are {len(self._records)}")
         position = self._records[type_id]
         name_offset, info, size_or_type = _RECORD.unpack_from(self.data, position)
         kind, count, flag = info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31)
