@@ -105,6 +105,45 @@ ACCEPTED: list[tuple[str, str] | tuple[str, str, str]] = [
         """,
     ),
     (
+        "learns about a number from the low half of its spilled copy",
+        VALUE
+        + """
+        r1 = *(u32 *)(r0 + 0)
+        *(u64 *)(r10 - 16) = r1
+        r2 = *(u32 *)(r10 - 16)
+        if r2 > 15 goto out
+        r0 += r1
+        r1 = *(u8 *)(r0 + 0)
+    out:
+        r0 = 0
+        exit
+        """,
+    ),
+    (
+        "uses the length of a string as a size",
+        """
+        r1 = map[2] ll
+        *(u64 *)(r10 - 16) = 0
+        *(u64 *)(r10 - 8) = 0
+        r1 = r10
+        r1 += -16
+        r2 = 16
+        r3 = 0
+        call 45
+        if r0 s<= 0 goto out
+        r1 = map[2] ll
+        r2 = r10
+        r2 += -16
+        r3 = r0
+        r4 = 0
+        call 130
+    out:
+        r0 = 0
+        exit
+        """,
+        "kprobe/sys_write",
+    ),
+    (
         "learns about a number from a copy at a distance",
         VALUE
         + """

@@ -216,6 +216,8 @@ class Helper:
     :param id: the number in the call instruction. :param name: with its ``bpf_`` prefix.
     :param prototype: the C declaration that the headers give, for instance ``"long (struct xdp_md *ctx, int delta)"``.
     :param returns_range: known bounds of a scalar return, inclusive, or None.
+    :param returns_up_to: name of the size argument that a scalar return does not exceed; it may also be an error,
+        -4095 at least. "" when there is none.
     :param structure: name in Platform.structures of what a returned socket pointer points to.
     :param packet_access: its memory, key and value arguments may lie in the packet.
     :param changes_packet: packet pointers taken before the call are invalid after it.
@@ -230,6 +232,7 @@ class Helper:
     returns: ReturnKind = ReturnKind.SCALAR
     prototype: str = ""
     returns_range: tuple[int, int] | None = None
+    returns_up_to: str = ""
     returns_size: int = 0
     structure: str = ""
     packet_access: bool = False

@@ -32,6 +32,9 @@ __all__ = (
 #: bpf_loop refuses to make more rounds than this (Linux's BPF_MAX_LOOPS).
 _MOST_ROUNDS: Final = 8 * 1024 * 1024
 
+#: What arguments point to that a helper makes anew for each round.
+_FRESH: Final = frozenset({Region.MAP_VALUE, Region.MEMORY, Region.KERNEL})
+
 
 def call_back(subject: Subject, state: State, number: int) -> State:
     """Call helper ``number``, which calls back. The given state goes on behind the call; returns one that enters the
@@ -55,7 +58,7 @@ def call_back(subject: Subject, state: State, number: int) -> State:
     arguments = _arguments(call_map=call.map, callback=helper.callback, context=context)
     result = finish(call)
     state.trace.append((call.read, call.exact, call.killed))
-    round_ = Round(target.index, arguments, result, state.references)
+    round_ = Round(subject.new_identity(), target.index, arguments, result, state.references)
     inside = state.copy()
     _enter(subject, inside, round_)
     state.registers[0] = result
@@ -78,7 +81,12 @@ def _arguments(call_map: Pointer | None, callback: Callback, context: Value) -> 
 
 
 def _enter(subject: Subject, state: State, round_: Round) -> None:
-    state.registers[1:6] = [*round_.arguments, *[None] * (5 - len(round_.arguments))]
+    # Each round has an element of its own, which is none of those that earlier rounds may have kept pointers to.
+    arguments = (
+        value.identified(subject.new_identity()) if isinstance(value, Pointer) and value.region in _FRESH else value
+        for value in round_.arguments
+    )
+    state.registers[1:6] = [*arguments, *[None] * (5 - len(round_.arguments))]
     enter_function(subject, state, round_.function, round_)
 
 

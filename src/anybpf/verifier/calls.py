@@ -13,12 +13,15 @@ from anybpf.verifier.scalar import TOP, Scalar, range_of
 from anybpf.verifier.state import State
 from anybpf.verifier.subject import Back, Step, Subject
 from anybpf.verifier.transfer_store import write_through
-from anybpf.verifier.values import Pointer, Region, Value
+from anybpf.verifier.values import Pointer, Region, Value, number_of
 
 __all__ = ("back_helper_call", "begin", "compile_helper_call", "find_helper", "finish")
 
 #: r0 to r5, which no call preserves.
 _CLOBBERED: Final = 0x3F
+
+#: The least error number that a helper returns (Linux's -MAX_ERRNO).
+_LEAST_ERROR: Final = -4095
 
 _OUTER_MAPS: Final = frozenset({MapKind.ARRAY_OF_MAPS, MapKind.HASH_OF_MAPS})
 #: Kinds whose elements, if they have any, are no memory.
@@ -48,7 +51,7 @@ def _result(call: HelperCall) -> Value | None:
     helper = call.helper
     kind = helper.returns
     if kind in (ReturnKind.SCALAR, ReturnKind.NO_RETURN_ON_SUCCESS):
-        return _number(helper)
+        return _number(call)
     if kind is ReturnKind.VOID:
         return None
     identity = call.subject.new_identity()
@@ -66,8 +69,15 @@ def _result(call: HelperCall) -> Value | None:
     return Pointer(Region.KERNEL, identity=identity, nullable=nullable)
 
 
-def _number(helper: Helper) -> Scalar:
-    return TOP if helper.returns_range is None else range_of(*helper.returns_range)
+def _number(call: HelperCall) -> Scalar:
+    helper = call.helper
+    if helper.returns_range is not None:
+        return range_of(*helper.returns_range)
+    for index, arg in enumerate(helper.args):
+        if helper.returns_up_to and arg.name == helper.returns_up_to:
+            size = number_of(call.state.registers[index + 1])
+            return TOP if size is None else range_of(_LEAST_ERROR, size.umax)
+    return TOP
 
 
 def _map_result(call: HelperCall, identity: int, nullable: bool) -> Value:

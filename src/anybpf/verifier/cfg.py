@@ -65,7 +65,7 @@ def build(text: Text, functions: tuple[int, ...], ends: frozenset[int] = frozens
     """Cut ``text`` into blocks.
 
     :param functions: slots at which functions start. :param ends: slots of other instructions that end a block
-        (calls of helpers that call back).
+        (calls of helpers that call back, tail calls).
     """
     leaders = {0, *functions}
     for slot, instruction in enumerate(text):

@@ -24,13 +24,16 @@ _StackCell = tuple[int, int, Slot, int, int]  # frame, slot, old contents, bytes
 class Snapshot:
     """A state as it was at the start of a block, and what was needed of it.
 
-    :attr read, exact: the need, once known.
+    :attr read, exact: the need, once known. :attr open: what follows is still being explored.
+    :attr ends: states that what follows comes back to (see :func:`anybpf.verifier.progress.open_ends`).
     """
 
-    __slots__ = ("_packets", "_registers", "_stack", "exact", "hits", "read", "state")
+    __slots__ = ("_packets", "_registers", "_stack", "ends", "exact", "hits", "open", "read", "state")
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.open = True
+        self.ends: set[tuple[Snapshot, int]] = set()
         self.read = 0
         self.exact = 0
         self.hits = 0
@@ -53,6 +56,8 @@ class Snapshot:
         if cells is None:
             cells = self._select()
         renaming = _Renaming(mine, state)
+        if not renaming.match_rounds():
+            return False
         depth = len(state.callers)
         for position, (frame, register, old, exact) in enumerate(cells):
             new = state.registers[register] if frame == depth else state.callers[frame].registers[register - 6]
@@ -262,6 +267,18 @@ class _Renaming:
                 if known[0] is not other or known[1]:
                     return False
         return self.match_identity(old.identity, new.identity)
+
+    def match_rounds(self) -> bool:
+        """Whether helpers that call back go on calling the same with the same."""
+        for mine, other in zip(self._old.callers, self._new.callers, strict=True):
+            old, new = mine.round, other.round
+            if old is new or old is None or new is None:
+                continue  # both are None or neither: the chain of calls is the same
+            if old.function != new.function or not self.match(old.result, new.result, True):
+                return False
+            if not all(self.match(a, b, True) for a, b in zip(old.arguments, new.arguments, strict=True)):
+                return False
+        return True
 
     def match_identity(self, old: int, new: int) -> bool:
         """Whether ``old`` is, or may be, renamed to ``new``."""

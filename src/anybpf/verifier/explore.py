@@ -33,7 +33,9 @@ from anybpf.verifier.failure import Rejection
 from anybpf.verifier.frames import back_call, back_return, enter_function, leave_function, require_exit
 from anybpf.verifier.liveness import live_registers
 from anybpf.verifier.needs import FRAME_BITS, PACKET_BIT, register_bit, stack_bits
-from anybpf.verifier.state import State
+from anybpf.verifier.progress import open_ends, progress, turn_at
+from anybpf.verifier.scalar import TOP
+from anybpf.verifier.state import State, Turn
 from anybpf.verifier.subject import Back, Subject
 from anybpf.verifier.transfer_jump import Decide, back_jump, compile_jump
 from anybpf.verifier.widen import widen
@@ -161,7 +163,7 @@ class Explorer:
         if block.is_merge:
             point = self._points[index, state.chain]
             for known in point.explored:
-                if known.covers(state):
+                if known.covers(state) and self._ends(known, state):
                     known.hits += 1
                     self._need(known.read, known.exact)
                     return
@@ -213,8 +215,10 @@ class Explorer:
             if not snapshot.read:
                 snapshot.close(*self._everything(snapshot.state, block))
             if snapshot.covers(state):
-                if snapshot.state.turn != state.turn:
+                depth = progress(snapshot.state, state)
+                if depth is not None:
                     self._need(snapshot.read, snapshot.exact)
+                    self._come_back(snapshot, depth)
                     return True
                 # Covered is not enough: a loop that counts down from an unknown number narrows its range each time.
                 mirror = Snapshot(state)
@@ -222,11 +226,33 @@ class Explorer:
                 if mirror.covers(snapshot.state):
                     state.slot = block.start
                     raise Rejection("unbounded-loop", head=block.start)
-        if active[-1].state.turn != state.turn:
-            turns = sum(snapshot.state.turn != state.turn for snapshot in active)
+        if progress(active[-1].state, state) is not None:
+            turns = sum(progress(snapshot.state, state) is not None for snapshot in active)
             if turns >= _PATIENCE:
                 widen(active[-1].state, state, turns > _PATIENCE)
         return False
+
+    def _come_back(self, target: Snapshot, depth: int) -> None:
+        """Note that the current path comes back to ``target``, one turn of the frame at ``depth`` later."""
+        turn = turn_at(target.state, depth)
+        for node in reversed(self.path):
+            snapshot = node.snapshot
+            if snapshot is target:
+                return
+            if snapshot is not None and turn_at(snapshot.state, depth) != turn:
+                snapshot.ends.add((target, depth))
+
+    def _ends(self, known: Snapshot, state: State) -> bool:
+        """Whether ``state``, which ``known`` covers, ends where that comes back to states on the current path."""
+        targets = []
+        for target, depth in open_ends(known):
+            passed = progress(target.state, state)
+            if passed is None or passed > depth:
+                return False
+            targets.append((target, passed))
+        for target, passed in targets:
+            self._come_back(target, passed)
+        return True
 
     def _need(self, read: int, exact: int) -> None:
         """Add what the way that the current node is on needs, where it begins."""
@@ -271,9 +297,12 @@ class Explorer:
             node.pending.append(Way(self.graph.at[target], state, None, back_call))
         elif opcode == op.OP_MAY_GOTO:
             spent = state.copy()
-            state.turn = self.subject.new_identity()
+            state.turn = Turn(state.turn.activation, self.subject.new_identity())
             node.pending.append(Way(block.successors[1], spent, True))
             node.pending.append(Way(block.successors[0], state, False))
+        elif slot in self.subject.tail_calls and state.chain:
+            self._exit(node, _after_tail_call(state))
+            node.pending.append(Way(block.successors[0], state))
         elif opcode in (op.OP_CALL, op.OP_JA, op.OP_JA32):
             node.pending.append(Way(block.successors[0], state))
         else:
@@ -316,9 +345,19 @@ class Explorer:
         snapshot = node.snapshot
         if snapshot is not None:
             snapshot.close(read, exact)
+            snapshot.open = False
             point = self._points[block.index, snapshot.state.chain]
             point.active.pop()
             point.explored.insert(0, snapshot)
             if len(point.explored) > _KEPT:
                 point.explored.remove(min(point.explored[_KEPT // 2 :], key=lambda known: known.hits))
         self._need(read, exact)
+
+
+def _after_tail_call(state: State) -> State:
+    """The state in which a subprogram returns when its tail call succeeds: in its place another program has run and
+    returned any number, and may have moved the packet. Given the state in which the call fails."""
+    returned = state.copy()
+    returned.registers[0] = TOP
+    returned.forget_packet()
+    return returned

@@ -7,7 +7,7 @@ from anybpf.verifier.failure import Rejection
 from anybpf.verifier.needs import FRAME_BITS, PACKET_BIT, Need
 from anybpf.verifier.scalar import describe
 from anybpf.verifier.stack import new_frame
-from anybpf.verifier.state import Caller, Round, State
+from anybpf.verifier.state import Caller, Round, State, Turn
 from anybpf.verifier.subject import Subject
 from anybpf.verifier.values import Pointer, Region, describe_value, number_of
 
@@ -35,7 +35,9 @@ def enter_function(subject: Subject, state: State, target: int, round: Round | N
     state.frames.append(new_frame())
     state.function = target
     if round is not None:
-        state.turn = subject.new_identity()
+        state.turn = Turn(round.activation, subject.new_identity())
+    else:
+        state.turn = Turn(subject.new_identity())
 
 
 def leave_function(state: State) -> int:

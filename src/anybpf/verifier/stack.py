@@ -60,7 +60,10 @@ def part(slot: Slot, start: int, size: int) -> Value | None:
         if size == 8:
             return slot  # type: ignore[return-value]
         number = number_of(slot)  # type: ignore[arg-type]
-        return None if number is None else extract(number, start, size)
+        if number is None:
+            return None
+        whole = not start and number.umax < 1 << 8 * size  # the rest is zero: still the same, linked number
+        return slot if whole else extract(number, start, size)  # type: ignore[return-value]
     assert isinstance(slot, Pieces)
     wanted = (1 << size) - 1 << start
     if wanted & ~slot.mask:
@@ -68,20 +71,22 @@ def part(slot: Slot, start: int, size: int) -> Value | None:
     result = constant(0)
     covered = 0
     for first, count, piece in slot.numbers:
-        if first == start and count == size:
+        if first == start and (count == size or (count > size and _known(piece).umax < 1 << 8 * size)):
             return piece
         low, high = max(first, start), min(first + count, start + size)
         if low >= high:
             continue
-        number = number_of(piece)
-        assert number is not None
-        found = extract(number, low - first, high - low)
+        found = extract(_known(piece), low - first, high - low)
         moved = scalar_alu.apply(op.ALU_LSH, 64, found, constant(8 * (low - start)))
         result = scalar_alu.apply(op.ALU_OR, 64, result, moved)
         covered |= (1 << high - low) - 1 << low
     if covered != wanted:
         return of_size(size) if size in (1, 2, 4, 8) else truncate(of_size(8), 8 * size)
     return result
+
+
+def _known(piece: Scalar | Linked) -> Scalar:
+    return piece.number if isinstance(piece, Linked) else piece
 
 
 def read(frame: Frame, offset: int, size: int) -> Value | None:
@@ -138,8 +143,7 @@ def _overwrite(slot: Slot, start: int, size: int, value: Value | None) -> Slot:
         if first + count <= start or first >= end:
             kept.append(piece)
             continue
-        known = number_of(number)
-        assert known is not None
+        known = _known(number)
         if first < start:
             kept.append((first, start - first, extract(known, 0, start - first)))
         if first + count > end:

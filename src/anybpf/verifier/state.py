@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from anybpf.verifier.scalar import Scalar
 from anybpf.verifier.stack import Frame, Pieces, new_frame
 from anybpf.verifier.values import Link, Linked, Pointer, Region, Value
 
-__all__ = ("Caller", "Reference", "State")
+__all__ = ("Caller", "Reference", "Round", "State", "Turn")
 
 
 #: Something acquired that must be released: its identity, and the slot of the call that acquired it.
 Reference = tuple[int, int]
+
+
+class Turn(NamedTuple):
+    """Which bounded repetition a frame is in.
+
+    :attr activation: the call that the frame belongs to; all rounds that one call of a helper makes are one activation.
+    :attr number: changes when a callback's round begins or may_goto is passed.
+    """
+
+    activation: int = 0
+    number: int = 0
 
 
 class Caller:
@@ -25,7 +37,7 @@ class Caller:
     __slots__ = ("call", "function", "registers", "round", "turn")
 
     def __init__(
-        self, function: int, call: int, registers: tuple[Value | None, ...], turn: int, round: Round | None = None
+        self, function: int, call: int, registers: tuple[Value | None, ...], turn: Turn, round: Round | None = None
     ) -> None:
         self.function = function
         self.call = call
@@ -36,13 +48,22 @@ class Caller:
 
 class Round:
     """How a helper calls back: the function's slot, its arguments (r1 on), what the helper returns in the end (r0), and
-    the references held, which a round must leave as they were. Immutable."""
+    the references held, which a round must leave as they were. Immutable.
 
-    __slots__ = ("arguments", "function", "references", "result")
+    :attr activation: of the callback's frames (see :class:`Turn`).
+    """
+
+    __slots__ = ("activation", "arguments", "function", "references", "result")
 
     def __init__(
-        self, function: int, arguments: tuple[Value, ...], result: Value | None, references: tuple[Reference, ...]
+        self,
+        activation: int,
+        function: int,
+        arguments: tuple[Value, ...],
+        result: Value | None,
+        references: tuple[Reference, ...],
     ) -> None:
+        self.activation = activation
         self.function = function
         self.arguments = arguments
         self.result = result
@@ -59,8 +80,7 @@ class State:
     :attr length: where the program is given plain memory: the link of its length in bytes.
     :attr references: what must be released, oldest first. :attr lock: identity and offset of the lock held, or None.
     :attr chain: slots of the calls that lead here, the entry function's first. :attr function: slot of the current one.
-    :attr turn: which bounded repetition the current frame is in: changes when a callback's round begins or may_goto is
-        passed, so that coming back to an earlier state is no sign of an endless loop.
+    :attr turn: which bounded repetition the current frame is in (see :mod:`anybpf.verifier.progress`).
     :attr slot: the instruction that runs. :attr trace: what its block did that its code alone does not tell, in order.
     """
 
@@ -80,7 +100,7 @@ class State:
         self.lock: tuple[int, int] | None = None
         self.chain: tuple[int, ...] = ()
         self.function = 0
-        self.turn = 0
+        self.turn = Turn()
         self.slot = 0
         self.trace: list[object] = []
 

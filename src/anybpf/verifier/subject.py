@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from anybpf.isa import Text, jump_target
 from anybpf.isa import opcodes as op
-from anybpf.platforms import MapKind, Platform, ProgramType
+from anybpf.platforms import Helper, MapKind, Platform, ProgramType, ReturnKind
 from anybpf.spec import MapSpec, ObjectSpec, ProgramSpec
 from anybpf.verifier.cfg import is_jump
 from anybpf.verifier.failure import Rejection
@@ -39,7 +39,7 @@ class Subject:
     :attr lowered: slots that load context fields which become something else than plain memory (packet pointers).
     :attr helper_maps: slot of a call → index of its map argument, or -1 when paths differ.
     :attr depths: start slot of a function → bytes of stack that it uses.
-    :attr callback_calls: slots of calls that call back, which end a block.
+    :attr callback_calls, tail_calls: slots of calls that call back, and of tail calls, which end a block.
     :attr repeats: there are repetitions that only the run time bounds: callbacks, or may_goto.
     :attr chains: functions that were active together, the entry function first → slot of the last call.
     """
@@ -59,7 +59,8 @@ class Subject:
         self.depths: dict[int, int] = {}
         self.chains: dict[tuple[int, ...], int] = {(0,): 0}
         self.gpl_compatible = spec.license in _GPL_COMPATIBLE
-        self.callback_calls = self._callback_calls()
+        self.callback_calls = self._calls_where(lambda helper: helper.callback is not None)
+        self.tail_calls = self._calls_where(lambda helper: helper.returns is ReturnKind.NO_RETURN_ON_SUCCESS)
         self.repeats = bool(self.callback_calls) or any(i is not None and i.opcode == op.OP_MAY_GOTO for i in self.text)
         self._identity = 0
         self._special: dict[MapSpec, tuple[SpecialField, ...]] = {}
@@ -69,12 +70,12 @@ class Subject:
         self._identity += 1
         return self._identity
 
-    def _callback_calls(self) -> frozenset[int]:
+    def _calls_where(self, chosen: Callable[[Helper], bool]) -> frozenset[int]:
         slots = set()
         for slot, instruction in enumerate(self.text):
             if instruction is not None and instruction.opcode == op.OP_CALL and instruction.src == op.CALL_HELPER:
                 helper = self.platform.find_helper(instruction.imm, self.program_type)
-                if helper is not None and helper.callback is not None:
+                if helper is not None and chosen(helper):
                     slots.add(slot)
         return frozenset(slots)
 

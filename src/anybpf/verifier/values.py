@@ -125,6 +125,10 @@ class Pointer:
         """The pointer with another unknown part (and, for packets, other terms)."""
         return self._with(variable=variable, terms=terms)
 
+    def identified(self, identity: int) -> Pointer:
+        """The pointer with another identity."""
+        return self._with(identity=identity)
+
     def not_null(self) -> Pointer:
         """The pointer, known not to be NULL."""
         return self._with(nullable=False)

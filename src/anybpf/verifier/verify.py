@@ -79,7 +79,7 @@ def verify_program(
 
 
 def _analyse(subject: Subject, budget: int) -> tuple[Failure | None, Facts, int]:
-    graph = cfg.build(subject.text, subject.function_slots(), subject.callback_calls)
+    graph = cfg.build(subject.text, subject.function_slots(), subject.callback_calls | subject.tail_calls)
     explorer = Explorer(subject, graph, budget)
     try:
         cfg.require_ends(graph, subject.text, explorer.state)
