@@ -361,7 +361,7 @@ static void inner_work(scenario *scenario, ab_slot *slot, unsigned thread) {
 }
 
 static void inner_scenario(ab_engine *engine, uint32_t kind) {
-    scenario scenario = {.engine = engine, .map = make(engine, kind, 4, 8, 1, 0), .work = inner_work};
+    scenario scenario = {.engine = engine, .map = make(engine, kind, 4, 4, 1, 0), .work = inner_work};
     ab_map *inner = make(engine, AB_MAP_ARRAY, 4, 8, 1, 0);
     uint32_t key = 0;
     CHECK(ab_map_write(scenario.map, &key, &inner, 0) == 0);

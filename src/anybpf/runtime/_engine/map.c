@@ -51,6 +51,11 @@ ab_map *ab_map_create(ab_engine *engine, const ab_map_shape *shape, int *error) 
         *error = -AB_EINVAL;
         return NULL;
     }
+    if ((shape->flags & AB_MAP_RDONLY && shape->flags & AB_MAP_WRONLY) ||
+        (shape->flags & AB_MAP_RDONLY_PROG && shape->flags & AB_MAP_WRONLY_PROG)) { /* nobody could use it */
+        *error = -AB_EINVAL;
+        return NULL;
+    }
     map = kinds[shape->kind].create(engine, shape, error);
     if (map != NULL) {
         *error = 0;

@@ -154,7 +154,7 @@ static ab_map *create(ab_engine *engine, const ab_map_shape *shape, const ab_map
 
 ab_map *ab_array_create(ab_engine *engine, const ab_map_shape *shape, int *error) {
     return create(engine, shape, &array_ops,
-                  AB_MAP_NUMA_NODE | AB_MAP_MMAPABLE | AB_MAP_ACCESS | AB_MAP_PRESERVE_ELEMS | AB_MAP_INNER_MAP, 0, error);
+                  AB_MAP_NUMA_NODE | AB_MAP_MMAPABLE | AB_MAP_ACCESS | AB_MAP_INNER_MAP, 0, error);
 }
 
 ab_map *ab_percpu_array_create(ab_engine *engine, const ab_map_shape *shape, int *error) {

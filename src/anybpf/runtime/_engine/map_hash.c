@@ -376,7 +376,7 @@ ab_map *ab_lru_percpu_hash_create(ab_engine *engine, const ab_map_shape *shape, 
 ab_map *ab_hash_of_maps_create(ab_engine *engine, const ab_map_shape *shape, int *error) {
     ab_map_shape addresses = *shape;
     *error = -AB_EINVAL;
-    if (shape->value_size != 4 && shape->value_size != sizeof(void *)) { /* 4: what objects declare */
+    if (shape->value_size != 4) { /* what objects declare, a file descriptor in the kernel's interface */
         return NULL;
     }
     addresses.value_size = sizeof(void *);

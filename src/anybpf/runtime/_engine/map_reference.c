@@ -93,7 +93,7 @@ static ab_map *create(ab_engine *engine, const ab_map_shape *shape, uint32_t all
     reference_array *array;
     *error = -AB_EINVAL;
     /* Objects declare 4-byte values, a file descriptor in the kernel's interface; ours are addresses. */
-    if (shape->key_size != 4 || (shape->value_size != 4 && shape->value_size != sizeof(void *)) || shape->max_entries == 0 ||
+    if (shape->key_size != 4 || shape->value_size != 4 || shape->max_entries == 0 ||
         (shape->flags & ~allowed) != 0 || shape->lock_offset >= 0) {
         return NULL;
     }

@@ -82,11 +82,11 @@ int ab_map_take(ab_map *map, const void *key, void *value, uint64_t flags) {
     if (error == 0) {
         error = may_read(map);
     }
-    if (error == 0 && map->ops->take == NULL) {
-        error = -AB_ENOTSUPP;
-    }
     if (error == 0) {
         error = check_read_flags(map, flags);
+    }
+    if (error == 0 && map->ops->take == NULL) {
+        error = -AB_ENOTSUPP;
     }
     if (error < 0) {
         return error;
