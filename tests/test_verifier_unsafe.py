@@ -40,11 +40,10 @@ UNSAFE = {
         "raw",
         "packet-bounds",
         """
-        r6 = r2
-        if r2 & 1 goto join
         r6 = 100
+        if r2 & 1 goto join
+        r6 = r2
         join:
-        r7 = 1
         if r6 < 8 goto out
         r0 = *(u64 *)(r1 + 0)
         out:
@@ -160,6 +159,176 @@ UNSAFE = {
         if r7 != 0 goto out
         r0 = r5
         out:
+        """,
+    ),
+    "a helper that calls back with other arguments than where the paths joined": (
+        "xdp",
+        "not-a-pointer",
+        """
+        *(u64 *)(r10 - 8) = 1
+        *(u64 *)(r10 - 16) = r10
+        *(u64 *)(r10 - 24) = 0
+        *(u64 *)(r10 - 32) = 0
+        call 7
+        r3 = r10
+        r3 += -32
+        if r0 & 1 goto go
+        r3 = r10
+        r3 += -16
+        go:
+        r1 = 2
+        r2 = function[body] ll
+        r4 = 0
+        call 181
+        r0 = 0
+        exit
+        body:
+        r4 = *(u64 *)(r2 + 8)
+        if r4 == 1 goto use
+        *(u64 *)(r2 + 8) = 1
+        r0 = 0
+        goto M
+        use:
+        r4 = *(u64 *)(r2 + 0)
+        *(u64 *)(r4 - 64) = 1
+        M:
+        r0 = 0
+        exit
+        """,
+    ),
+    "elements of two rounds taken for the same": (
+        "xdp",
+        "pointer-arithmetic",
+        """
+        *(u64 *)(r10 - 8) = r10
+        *(u64 *)(r10 - 16) = 0
+        r1 = map[0] ll
+        r2 = function[body] ll
+        r3 = r10
+        r3 += -16
+        r4 = 0
+        call 164
+        r0 = 0
+        exit
+        body:
+        r6 = *(u64 *)(r4 + 0)
+        if r6 == 1 goto second
+        *(u64 *)(r4 + 8) = r3
+        *(u64 *)(r4 + 0) = 1
+        r0 = 0
+        exit
+        second:
+        r7 = *(u64 *)(r4 + 8)
+        r3 -= r7
+        r8 = r10
+        r8 += -16
+        r8 += r3
+        *(u64 *)(r8 + 0) = 1
+        r0 = 0
+        exit
+        """,
+    ),
+    "a loop in a callback that a later round seemed to end": (
+        "xdp",
+        "unbounded-loop",
+        """
+        *(u64 *)(r10 - 8) = 0
+        r1 = 10
+        r2 = function[body] ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call 181
+        r0 = 0
+        exit
+        body:
+        r6 = r1
+        r6 &= 1
+        r7 = *(u64 *)(r2 + 0)
+        if r7 != 1 goto b
+        *(u64 *)(r2 + 0) = 0
+        goto Y
+        b:
+        if r6 == 0 goto Y
+        *(u64 *)(r2 + 0) = 1
+        r0 = 0
+        exit
+        Y:
+        r7 = 0
+        goto b
+        """,
+    ),
+    "a loop that goes on when may_goto has jumped": (
+        "xdp",
+        "unbounded-loop",
+        """
+        r0 = 0
+        A:
+        may_goto B
+        r0 += 0
+        B:
+        goto A
+        exit
+        """,
+    ),
+    "a loop around a subprogram whose own may_goto counts anew": (
+        "xdp",
+        "unbounded-loop",
+        """
+        call 7
+        r6 = r0
+        H:
+        call f
+        r6 &= 100
+        goto H
+        exit
+        f:
+        may_goto D
+        r0 = 1
+        D:
+        r0 = 0
+        exit
+        """,
+    ),
+    "a subprogram's result after its tail call succeeded": (
+        "xdp",
+        "map-value-bounds",
+        """
+        call f
+        r2 = r0
+        r1 = map_value[0] + 0 ll
+        r1 += r2
+        r0 = *(u8 *)(r1 + 0)
+        r0 = 0
+        exit
+        f:
+        r2 = map[3] ll
+        r3 = 0
+        call 12
+        r0 = 0
+        exit
+        """,
+    ),
+    "a packet that a subprogram's tail call may have moved": (
+        "xdp",
+        "not-accessible",
+        """
+        r6 = *(u32 *)(r1 + 0)
+        r7 = *(u32 *)(r1 + 4)
+        r2 = r6
+        r2 += 4
+        if r2 > r7 goto out
+        call f
+        r0 = *(u8 *)(r6 + 0)
+        out:
+        r0 = 0
+        exit
+        f:
+        r2 = map[3] ll
+        r3 = 0
+        call 12
+        r0 = 0
+        exit
         """,
     ),
 }

@@ -278,6 +278,10 @@ class _Renaming:
                 return False
             if not all(self.match(a, b, True) for a, b in zip(old.arguments, new.arguments, strict=True)):
                 return False
+            if len(old.references) != len(new.references):
+                return False
+            if not all(self.match_identity(a[0], b[0]) for a, b in zip(old.references, new.references, strict=True)):
+                return False
         return True
 
     def match_identity(self, old: int, new: int) -> bool:

@@ -151,7 +151,7 @@ class Explorer:
             if node.snapshot is None:
                 continue
             point = self._points[node.block.index, node.snapshot.state.chain]
-            point.active.pop()
+            point.active.pop().open = False
             if node.original is not None:
                 point.failures += 1
                 return node.block.index, node.original, False
