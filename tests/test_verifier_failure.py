@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from anybpf import verifier
-from anybpf.platforms import linux, program_type_for, raw
+from anybpf.platforms import linux, program_type_for, raw, windows
 from anybpf.spec import FunctionSpec, LineSpec, SourceLine
 from anybpf.verifier import FAILURES, Failure, render, verify_program
 from anybpf.verifier.failure import Rejection
@@ -134,6 +134,19 @@ class TestVerdict:
         )
         assert verdict.ok
         assert verdict.facts.helper_maps == {}
+
+    def test_platforms_differ(self) -> None:
+        """The same program is judged by its platform: packet pointers take 8 bytes in Windows' XDP context."""
+        source = (
+            "r2 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r1 + 8)\nr0 = 1\nr4 = r2\nr4 += 14\nif r4 > r3 goto out\n"
+            "r5 = *(u8 *)(r2 + 13)\nout:\nexit"
+        )
+        on_windows = verdict_of(source, platform=windows)
+        assert on_windows.ok
+        assert on_windows.facts.context_loads == {0: 0, 1: 8}
+        on_linux = verdict_of(source).failure
+        assert on_linux is not None
+        assert on_linux.code == "context-access"
 
     def test_stack_of_calls(self) -> None:
         """The stack depth is that of the deepest chain of calls, frames in units of 16 bytes."""

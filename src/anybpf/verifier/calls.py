@@ -6,8 +6,9 @@ from typing import Final
 
 from anybpf.platforms import Helper, MapKind, ReturnKind
 from anybpf.verifier import stack
-from anybpf.verifier.arguments import HelperCall, check_arguments
+from anybpf.verifier.arguments import check_arguments
 from anybpf.verifier.failure import Rejection
+from anybpf.verifier.helper_call import HelperCall
 from anybpf.verifier.needs import PACKET_BIT, Need
 from anybpf.verifier.scalar import TOP, Scalar, range_of
 from anybpf.verifier.state import State

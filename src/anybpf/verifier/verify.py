@@ -6,7 +6,7 @@ import time
 
 from anybpf.errors import InstructionError
 from anybpf.isa import Text, decode, format_instruction
-from anybpf.platforms import Platform, ProgramType, program_type_for, recognise
+from anybpf.platforms import Platform, ProgramType, by_name, program_type_for, recognise
 from anybpf.spec import ObjectSpec, ProgramSpec
 from anybpf.verifier import cfg
 from anybpf.verifier.entry import entry_state
@@ -27,20 +27,24 @@ LONGEST_PATH = 100
 
 
 def verify(
-    spec: ObjectSpec, *, platform: Platform | None = None, program: str | None = None, type_name: str | None = None
+    spec: ObjectSpec,
+    *,
+    platform: Platform | str | None = None,
+    program: str | None = None,
+    type_name: str | None = None,
 ) -> dict[str, Verdict]:
     """Verify the programs of ``spec``; returns a verdict for each, by program name, in file order.
+
+    Subprograms are verified as parts of the programs that call them, by themselves only when asked for by name.
 
     :param platform: whose rules hold; found out from the object when not given.
     :param program: verify only the program of this name (KeyError when there is none).
     :param type_name: program type, or any section name that means one, for programs whose own section does not say.
     :raises PlatformError: the program type cannot be found out.
     """
-    platform = platform or recognise(spec)
-    programs = spec.programs if program is None else (spec[program],)
-    return {
-        p.name: verify_program(spec, p, platform, program_type_for(platform, p, type_name, spec=spec)) for p in programs
-    }
+    rules = by_name(platform) if isinstance(platform, str) else platform or recognise(spec)
+    programs = spec.entries if program is None else (spec[program],)
+    return {p.name: verify_program(spec, p, rules, program_type_for(rules, p, type_name, spec=spec)) for p in programs}
 
 
 def verify_program(
