@@ -22,6 +22,8 @@ ARRAY, RDONLY_PROG = 2, 0x80
 class Helpers:
     """The helpers of a fresh engine with two cpu slots, called on one of them: ``helpers.csum_diff(0, 0, b"…", 4, 0)``.
 
+    Their names may be given without ``bpf_``.
+
     Arguments are numbers, or bytes and cffi buffers whose address is passed. Results are signed 64-bit numbers.
     """
 
@@ -31,9 +33,9 @@ class Helpers:
         self.event: Event | None = None
 
     def __getattr__(self, name: str) -> Any:
-        address = lib.ab_helper_address(f"bpf_{name}".encode())
+        address = lib.ab_helper_address(f"bpf_{name}".encode()) or lib.ab_helper_address(name.encode())
         if not address:
-            raise AttributeError(f"bpf_{name} is not offered")
+            raise AttributeError(f"neither bpf_{name} nor {name} is offered")
 
         def call(*arguments: Any) -> int:
             held = [ffi.from_buffer(a) if isinstance(a, bytes) else a for a in arguments]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
@@ -291,6 +291,69 @@ def test_hashes_tell_flows_apart(helpers, left, right, same):
     assert (hashes[0] == hashes[1]) == same
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        (ONE / TCP(**WEB), ONE / TCP(**WEB) / b"more", True),
+        (ONE / TCP(**WEB), BACK / TCP(**WEB_BACK), True),
+        (ONE / TCP(**WEB), ONE / UDP(**WEB), False),
+        (ONE / TCP(**WEB), OTHER / TCP(**WEB), False),
+        (IPv6(src="::1", dst="::2") / UDP(**WEB), IPv6(src="::2", dst="::1") / UDP(**WEB_BACK), True),
+    ],
+)
+@pytest.mark.parametrize("kind", ["sched_cls", "socket_filter", "cgroup_skb"])
+def test_cookies_tell_connections_apart(helpers, kind, left, right, same):
+    """Packets of a connection, both ways, have one cookie, others another; it is not 0."""
+    cookies = []
+    for packet in (left, right):
+        with helpers.on(kind, bytes(ETHER / packet)) as context:
+            cookies.append(helpers.get_socket_cookie(context))
+    assert (cookies[0] == cookies[1]) == same
+    assert 0 not in cookies
+
+
+@pytest.mark.parametrize("packet", [ARP(psrc="1.1.1.1", hwsrc="02::1"), ONE / ICMP(), FRAGMENT / UDP(), b"?" * 20])
+def test_packets_without_ports_have_no_cookie(helpers, packet):
+    """What belongs to no connection has the cookie 0, as in Linux where there is no socket."""
+    with helpers.on("sched_cls", bytes(ETHER / packet)) as context:
+        assert helpers.get_socket_cookie(context) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "differs", "does_not_matter"),
+    [
+        ("cgroup_sock_addr", "user_port", None),
+        ("cgroup_sock", "dst_port", "priority"),
+        ("sock_ops", "remote_port", "op"),
+    ],
+)
+def test_cookies_of_contexts(helpers, kind, differs, does_not_matter):
+    """Events with the same addresses and ports have one cookie, others another; a context of zeros has none."""
+    program_type = linux.program_type(kind)
+    helper = linux.find_helper(46, program_type)
+    cookie = getattr(helpers, helper.implementation)
+
+    def of(**fields: int) -> int:
+        context = bytearray(program_type.context.size)
+        for name, value in fields.items():
+            place = program_type.context.field_named(name).offset
+            context[place : place + 4] = value.to_bytes(4, "little")
+        with helpers.on(kind, b"", bytes(context)) as address:
+            return cookie(address)
+
+    assert of() == 0
+    assert of(**{differs: 80}) == of(**{differs: 80}) != 0
+    assert of(**{differs: 80}) != of(**{differs: 81})
+    if does_not_matter:
+        assert of(**{differs: 80, does_not_matter: 3}) == of(**{differs: 80})
+
+
+def test_a_socket_itself_has_no_cookie(helpers):
+    """Programs that trace the kernel may ask for the cookie of a socket, and have none to ask about."""
+    helper = linux.find_helper(46, linux.program_type("tracing"))
+    assert getattr(helpers, helper.implementation)(0) == 0
+
+
 @given(st.binary(min_size=14, max_size=80))
 def test_any_packet_can_be_hashed(packet):
     """Whatever a packet claims of its headers, hashing reads no byte outside it and gives the same number twice."""
@@ -304,12 +367,12 @@ def test_any_packet_can_be_hashed(packet):
 
 
 def test_what_a_packet_without_a_socket_answers(helpers):
-    """Lookups find nothing, classes and cookies are those of no socket, tunnel metadata is absent and read as zeros."""
+    """Lookups find nothing, classes and users are those of no socket, tunnel metadata is absent and read as zeros."""
     out = ffi.new("uint8_t[]", b"\xff" * 64)
     with helpers.on("sched_cls", PACKET) as context:
         assert helpers.sk_lookup_tcp(context, out, 12, 0, 0) == helpers.sk_lookup_udp(context, out, 12, 0, 0) == 0
-        assert helpers.get_socket_cookie(context) == helpers.get_cgroup_classid(context) == 0
         assert helpers.get_route_realm(context) == helpers.skb_cgroup_id(context) == 0
+        assert helpers.get_cgroup_classid(context) == 0
         assert helpers.get_socket_uid(context) == 65534
         assert helpers.skb_get_tunnel_key(context, out, 28, 0) == EINVAL
         assert helpers.skb_get_tunnel_opt(context, out + 28, 8) == ENOENT
@@ -324,39 +387,3 @@ def test_fib_lookup_forwards_nothing(helpers):
             assert helpers.fib_lookup(context, bytes([family]) + bytes(63), 64, 0) == expected
         assert helpers.fib_lookup(context, bytes([2]) + bytes(62), 63, 0) == EINVAL
         assert helpers.fib_lookup(context, bytes([2]) + bytes(63), 64, 0x80) == EINVAL
-
-
-# Windows
-
-
-def sock_ops(op: int, local_port: int, protocol: int = 6, compartment: int = 1) -> bytes:
-    """The bytes of a bpf_sock_ops_t."""
-    fields = {"op": op, "family": 2, "local_ip": 1, "local_port": local_port, "remote_ip": 2, "remote_port": 80}
-    fields |= {"protocol": protocol, "compartment_id": compartment}
-    context = windows.program_type("sockops").context
-    made = bytearray(context.size)
-    for name, value in fields.items():
-        place = context.field_named(name)
-        made[place.offset : place.offset + place.size] = value.to_bytes(place.size, "little")
-    return bytes(made)
-
-
-def test_flow_ids_tell_flows_apart(helpers):
-    """A flow's events have one id, other flows another; what happens to the flow does not change it."""
-    ids = []
-    for context in (sock_ops(0, 1), sock_ops(2, 1), sock_ops(0, 2), sock_ops(0, 1, 17), sock_ops(0, 1, 6, 2)):
-        with helpers.on("sockops", b"", context, platform=windows) as address:
-            ids.append(helpers.sock_ops_get_flow_id(address))
-    assert ids[0] == ids[1] != 0
-    assert len(set(ids)) == 4
-
-
-def test_what_only_the_windows_stack_knows(helpers):
-    """Redirect contexts, network contexts and image paths are refused with -1; what would be filled in is zeros."""
-    out = ffi.new("uint8_t[]", b"\xff" * 16)
-    with helpers.on("bind", b"", platform=windows) as context:
-        assert helpers.sock_addr_set_redirect_context(context, b"data", 4) == -1
-        assert helpers.sock_addr_get_network_context(context, out, 8) == -1
-        assert helpers.process_get_image_path(context, out + 8, 4) == -1
-        assert helpers.sock_addr_get_current_pid_tgid(context) == helpers.get_current_pid_tgid()
-    assert bytes(ffi.buffer(out)) == bytes(12) + b"\xff" * 4 + b"\0"

@@ -40,9 +40,13 @@ def test_every_offered_helper_is_known_to_a_platform():
     """The engine's table has no name twice, and none that no platform's table has."""
     names = offered()
     assert len(names) == len(set(names))
-    known = {h.name for platform in (linux, windows) for h in platform.helpers.values()}
-    known |= {h.name for t in windows.program_types for h in t.own_helpers.values()}
-    assert set(names) <= known
+    known = [
+        helper
+        for platform in (linux, windows)
+        for t in platform.program_types
+        for helper in platform.helpers_of(t).values()
+    ]
+    assert set(names) <= {helper.implementation or helper.name for helper in known}
 
 
 def test_unknown_helpers_are_not_offered():

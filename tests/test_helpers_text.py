@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybpf.platforms import windows
 from anybpf.runtime._engine import ffi, lib
 from anybpf.runtime.trace import TracePipe
 from helpercalls import MASK, Helpers
@@ -152,21 +151,6 @@ def test_following_sees_lines_of_other_threads(helpers, pipe):
     thread.start()
     assert [line.text for line in pipe.follow(timeout=0.5)] == ["late 0", "late 1", "late 2"]
     thread.join()
-
-
-def test_windows_printk_wants_as_many_arguments_as_conversions(helpers, pipe):
-    """bpf_trace_printk2 to 5 print with 0 to 3 arguments; any other number of conversions gives -1."""
-    assert {f"bpf_trace_printk{n}" for n in (2, 3, 4, 5)} <= {h.name for h in windows.helpers.values()}
-    formats = [b"none\0", b"%d\0", b"%d %x\0", b"%d %x %llu\0"]
-    for given_count in range(4):
-        printk = getattr(helpers, f"trace_printk{given_count + 2}")
-        for wanted, text in enumerate(formats):
-            result = printk(text, len(text), *[5] * given_count)
-            assert (result == -1) == (wanted != given_count)
-    assert [line.text for line in pipe] == ["none", "5", "5 5", "5 5 5"]
-    long_format = b"z" * 511 + b"\0"
-    assert helpers.trace_printk2(long_format, 512) == -1
-    assert helpers.trace_printk2(long_format[1:], 511) == 510
 
 
 def parse(helpers: Helpers, name: str, text: bytes, flags: int) -> tuple[int, int]:

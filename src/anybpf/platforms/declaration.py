@@ -119,6 +119,7 @@ def helper(
     acquires: bool = False,
     gpl_only: bool = False,
     callback: Callback | None = None,
+    implementation: str = "",
 ) -> Helper:
     """Return the helper with the C ``declaration``, such as ``"long bpf_redirect(__u32 ifindex, __u64 flags)"``.
 
@@ -148,6 +149,7 @@ def helper(
         acquires=acquires,
         gpl_only=gpl_only,
         callback=callback,
+        implementation=implementation,
     )
 
 

@@ -28,7 +28,15 @@ from anybpf.platforms.declaration import (
 )
 from anybpf.platforms.model import Helper, MapKind, ReturnKind
 
-__all__ = ("SOCKET_COOKIE_OF_SOCKET", "SOCKET_HELPERS", "SOCKET_OPTIONS_OF_SOCKET", "STORAGE_OF_CONTEXT")
+__all__ = (
+    "COOKIE_OF_SOCK",
+    "COOKIE_OF_SOCKET",
+    "COOKIE_OF_SOCK_ADDR",
+    "COOKIE_OF_SOCK_OPS",
+    "SOCKET_HELPERS",
+    "SOCKET_OPTIONS_OF_SOCKET",
+    "STORAGE_OF_CONTEXT",
+)
 
 _SOCKMAP = map_of(MapKind.SOCKMAP)
 _SOCKHASH = map_of(MapKind.SOCKHASH)
@@ -151,7 +159,11 @@ SOCKET_OPTIONS_OF_SOCKET: Final = (
     helper(49, _SETSOCKOPT, SOCKET, ANY, ANY, MEM, SIZE),
     helper(57, _GETSOCKOPT, SOCKET, ANY, ANY, OUT, SIZE),
 )
-SOCKET_COOKIE_OF_SOCKET: Final = helper(46, _GET_COOKIE, SOCKET_OR_NULL)
+COOKIE_OF_SOCKET: Final = helper(46, _GET_COOKIE, SOCKET_OR_NULL, implementation="cookie_of_socket")
+#: What other contexts than ``__sk_buff`` say of a socket lies elsewhere.
+COOKIE_OF_SOCK: Final = helper(46, _GET_COOKIE, CTX, implementation="cookie_of_sock")
+COOKIE_OF_SOCK_ADDR: Final = helper(46, _GET_COOKIE, CTX, implementation="cookie_of_sock_addr")
+COOKIE_OF_SOCK_OPS: Final = helper(46, _GET_COOKIE, CTX, implementation="cookie_of_sock_ops")
 
 #: Where the context is the socket (control-group programs on a new socket).
 STORAGE_OF_CONTEXT: Final = helper(

@@ -15,7 +15,10 @@ from anybpf.platforms import linux_helper_groups as groups
 from anybpf.platforms.declaration import names, table
 from anybpf.platforms.linux_helpers_network import CGROUP_CLASS_OF_PACKET
 from anybpf.platforms.linux_helpers_socket import (
-    SOCKET_COOKIE_OF_SOCKET,
+    COOKIE_OF_SOCK,
+    COOKIE_OF_SOCK_ADDR,
+    COOKIE_OF_SOCK_OPS,
+    COOKIE_OF_SOCKET,
     SOCKET_OPTIONS_OF_SOCKET,
     STORAGE_OF_CONTEXT,
 )
@@ -164,6 +167,7 @@ _SOCKETS: Final = (
         "sock_ops", 13, contexts.SOCK_OPS,
         sections=_sections("cgroup_sock_ops", "sockops"),
         helpers=groups.SOCK_OPS,
+        own_helpers=table([COOKIE_OF_SOCK_OPS]),
         returns=_YES_OR_NO,
         attach_types=_attach("cgroup_sock_ops"),
     ),
@@ -252,7 +256,7 @@ _CGROUPS: Final = (
             *_sections("cgroup_inet_sock_create", "cgroup/sock", prefix=True),
         ),
         helpers=groups.CGROUP_SOCK,
-        own_helpers=table([STORAGE_OF_CONTEXT]),
+        own_helpers=table([STORAGE_OF_CONTEXT, COOKIE_OF_SOCK]),
         returns=_YES_OR_NO,
         actions=_DENY_OR_ALLOW,
         attach_types=_attach(
@@ -263,6 +267,7 @@ _CGROUPS: Final = (
         "cgroup_sock_addr", 18, contexts.SOCK_ADDR,
         sections=_address_sections(),
         helpers=groups.CGROUP_SOCK_ADDR,
+        own_helpers=table([COOKIE_OF_SOCK_ADDR]),
         returns=_YES_OR_NO,
         actions=_DENY_OR_ALLOW,
         attach_types={**_BIND_HOOKS, **_CONNECT_HOOKS, **_OTHER_ADDRESS_HOOKS, **_NAME_HOOKS},
@@ -349,7 +354,7 @@ _TRACING: Final = (
         ),
         helpers=groups.TRACING,
         sleepable_helpers=groups.SLEEPABLE,
-        own_helpers=table([SOCKET_COOKIE_OF_SOCKET]),
+        own_helpers=table([COOKIE_OF_SOCKET]),
         attach_types=_attach("trace_raw_tp trace_fentry trace_fexit modify_return trace_iter"),
         attach_rules={
             "trace_raw_tp": AttachRule(more_helpers=names("get_attach_cookie")),
@@ -364,7 +369,7 @@ _TRACING: Final = (
         sections=(*_sections("lsm_mac", "lsm lsm.s"), *_sections("lsm_cgroup", "lsm_cgroup")),
         helpers=groups.LSM,
         sleepable_helpers=groups.SLEEPABLE,
-        own_helpers=table([SOCKET_COOKIE_OF_SOCKET], SOCKET_OPTIONS_OF_SOCKET),
+        own_helpers=table([COOKIE_OF_SOCKET], SOCKET_OPTIONS_OF_SOCKET),
         returns=(-4095, 0),
         attach_types=_attach("lsm_mac lsm_cgroup"),
         attach_rules={"lsm_cgroup": AttachRule(returns=_YES_OR_NO, more_helpers=groups.LSM_CGROUP)},

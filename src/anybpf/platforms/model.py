@@ -224,6 +224,7 @@ class Helper:
     :param acquires: the returned pointer must be released (socket lookups, ring-buffer reservations).
     :param gpl_only: callable only from programs with a GPL-compatible licence (Linux).
     :param callback: how the CALLBACK argument is called.
+    :param implementation: the engine's name of what it does, where helpers called ``name`` do different things.
     """
 
     id: int
@@ -240,6 +241,7 @@ class Helper:
     acquires: bool = False
     gpl_only: bool = False
     callback: Callback | None = None
+    implementation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

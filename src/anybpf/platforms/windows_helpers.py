@@ -75,7 +75,7 @@ GENERAL: Final[tuple[Helper, ...]] = _with_packet_access(
     helper(31, "uint64_t bpf_ktime_get_ms(void)"),
     # Events and text
     helper(11, "int bpf_ringbuf_output(void *ring_buffer, void *data, uint64_t size, uint64_t flags)",
-           map_of(MapKind.RINGBUF), MEM, SIZE, ANY),
+           map_of(MapKind.RINGBUF), MEM, SIZE, ANY, implementation="ringbuf_output_windows"),
     helper(32, "int bpf_perf_event_output(void *ctx, void *map, uint64_t flags, void *data, uint64_t size)",
            CTX, map_of(MapKind.PERF_EVENT_ARRAY), ANY, MEM, SIZE),
     helper(12, "long bpf_trace_printk2(const char *fmt, uint32_t fmt_size)", MEM, SIZE),
@@ -87,7 +87,7 @@ GENERAL: Final[tuple[Helper, ...]] = _with_packet_access(
            MEM, SIZE, SCALAR, SCALAR, SCALAR),
     # Memory and strings: the C library's names are macros for these
     helper(10, "int bpf_csum_diff(void *from, int from_size, void *to, int to_size, int seed)",
-           MEM_OR_NULL, SIZE_OR_ZERO, MEM_OR_NULL, SIZE_OR_ZERO, ANY),
+           MEM_OR_NULL, SIZE_OR_ZERO, MEM_OR_NULL, SIZE_OR_ZERO, ANY, implementation="csum_diff_windows"),
     helper(22, "long bpf_memcpy_s(void *dst, uint64_t dst_size, const void *src, uint64_t src_size)",
            OUT, SIZE, MEM, SIZE),
     helper(23, "int bpf_memcmp_s(const void *a, uint64_t a_size, const void *b, uint64_t b_size)",
@@ -104,7 +104,7 @@ GENERAL: Final[tuple[Helper, ...]] = _with_packet_access(
     helper(19, "uint64_t bpf_get_current_pid_tgid(void)"),
     helper(20, "uint64_t bpf_get_current_logon_id(const void *ctx)", CTX),
     helper(21, "int32_t bpf_is_current_admin(const void *ctx)", CTX),
-    helper(26, "int64_t bpf_get_socket_cookie(void *ctx)", CTX),
+    helper(26, "int64_t bpf_get_socket_cookie(void *ctx)", CTX, implementation="cookie_of_sock_addr_windows"),
     helper(33, "uint64_t bpf_get_current_process_start_key(void)"),
     helper(34, "int64_t bpf_get_current_thread_create_time(void)"),
 )  # fmt: skip
@@ -139,8 +139,8 @@ SAMPLE: Final = _with_packet_access(
            "void *replace, uint32_t replace_size)", MEM_INOUT, SIZE, ANY, MEM, SIZE),
     helper(FIRST_OWN + 3, "int64_t sample_ebpf_extension_helper_implicit_1(void)"),
     helper(FIRST_OWN + 4, "int64_t sample_ebpf_extension_helper_implicit_2(uint32_t arg)", ANY),
-    helper(FIRST_OWN + 5, "void *sample_ebpf_extension_map_lookup_element(void *map, const void *key)", MAP, KEY,
+    helper(FIRST_OWN + 5, "void *sample_ext_helper_map_lookup_element(void *map, const void *key)", MAP, KEY,
            returns=ReturnKind.MAP_VALUE_OR_NULL),
-    helper(FIRST_OWN + 6, "int64_t sample_ebpf_extension_map_get_value(void *map, const void *key, void *value)",
-           MAP, KEY, VALUE_OUT),
+    helper(FIRST_OWN + 6, "int64_t sample_ext_helper_map_get_value(void *map, const void *key, uint8_t *value, "
+           "uint64_t size)", MAP, KEY, OUT, SIZE),
 )  # fmt: skip

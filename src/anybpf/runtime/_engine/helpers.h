@@ -1,4 +1,5 @@
-/* helpers.h: every helper that programs may call, as one table: H(name that platforms give it, function).
+/* helpers.h: every helper that programs may call, as one table: H(name, function). The name is the helper's own, or, where helpers
+ * of the same name do different things, the one that a platform's table gives this one (Helper.implementation).
  *
  * A function serves several names when they differ in nothing that matters here. bpf_tail_call is not a function but a
  * way to leave the program: see ab_tail_call in program.h.
@@ -56,6 +57,7 @@
     H("bpf_strncmp", strncmp) \
     /* records for the user */ \
     H("bpf_ringbuf_output", ringbuf_output) \
+    H("ringbuf_output_windows", ringbuf_output_windows) \
     H("bpf_ringbuf_reserve", ringbuf_reserve) \
     H("bpf_ringbuf_submit", ringbuf_submit) \
     H("bpf_ringbuf_discard", ringbuf_discard) \
@@ -99,6 +101,7 @@
     H("bpf_set_hash", set_hash) \
     /* checksums */ \
     H("bpf_csum_diff", csum_diff) \
+    H("csum_diff_windows", csum_diff_windows) \
     H("bpf_csum_update", csum_update) \
     H("bpf_csum_level", csum_level) \
     H("bpf_l3_csum_replace", l3_csum_replace) \
@@ -110,6 +113,11 @@
     H("bpf_redirect_map", redirect_map) \
     H("bpf_fib_lookup", fib_lookup) \
     H("bpf_get_socket_cookie", get_socket_cookie) \
+    H("cookie_of_socket", get_cookie_of_socket) \
+    H("cookie_of_sock_addr", get_cookie_of_sock_addr) \
+    H("cookie_of_sock", get_cookie_of_sock) \
+    H("cookie_of_sock_ops", get_cookie_of_sock_ops) \
+    H("cookie_of_sock_addr_windows", get_cookie_of_sock_addr_windows) \
     H("bpf_get_socket_uid", get_socket_uid) \
     H("bpf_get_netns_cookie", get_netns_cookie) \
     H("bpf_get_cgroup_classid", get_cgroup_classid) \
@@ -125,9 +133,18 @@
     H("bpf_skb_get_tunnel_opt", skb_get_tunnel_opt) \
     H("bpf_skb_get_xfrm_state", skb_get_xfrm_state) \
     H("bpf_sock_ops_get_flow_id", sock_ops_get_flow_id) \
-    H("bpf_sock_addr_set_redirect_context", sock_addr_set_redirect_context) \
+    H("bpf_sock_addr_set_redirect_context", nowhere) \
+    H("bpf_netevent_push_event", nowhere) \
     H("bpf_sock_addr_get_network_context", unknown_bytes) \
-    H("bpf_process_get_image_path", unknown_bytes)
+    H("bpf_process_get_image_path", unknown_bytes) \
+    /* the sample extension */ \
+    H("sample_ebpf_extension_helper_function1", sample_function1) \
+    H("sample_ebpf_extension_find", sample_find) \
+    H("sample_ebpf_extension_replace", sample_replace) \
+    H("sample_ebpf_extension_helper_implicit_1", sample_implicit_1) \
+    H("sample_ebpf_extension_helper_implicit_2", sample_implicit_2) \
+    H("sample_ext_helper_map_lookup_element", map_lookup) \
+    H("sample_ext_helper_map_get_value", sample_map_get_value)
 
 /* Those of them that read addresses which nobody has proven (memory.h). */
 #define AB_UNPROVEN_READERS(H) \

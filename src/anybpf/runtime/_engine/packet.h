@@ -30,6 +30,8 @@ void ab_context_set_be16(ab_event *event, uint32_t offset, uint32_t number);
 
 /* packet_hash.c: a number from 1 up, the same for all packets of a flow: addresses, protocol and ports where they can be read. */
 uint32_t ab_packet_hash(const ab_event *event);
+/* The same for packets with ports, in 64 bits; 0 for others. */
+uint64_t ab_packet_connection(const ab_event *event);
 
 /* packet_vlan.c: Linux's skb_vlan_push and skb_vlan_pop. 0 or a negative error. */
 int ab_vlan_push(ab_event *event, uint32_t protocol, uint32_t tci);

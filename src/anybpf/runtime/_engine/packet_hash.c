@@ -1,6 +1,6 @@
-/* packet_hash.c: a hash of the packet's flow, for bpf_get_hash_recalc. Linux's is keyed anew at every boot, so no program can
- * rely on its value; this one is the same for the same packet, so that runs can be repeated. Both directions of a flow hash
- * alike, as Linux's do. */
+/* packet_hash.c: a hash of the packet's flow, for bpf_get_hash_recalc and bpf_get_socket_cookie. Linux's is keyed anew at every
+ * boot, so no program can rely on its value; this one is the same for the same packet, so that runs can be repeated. Both
+ * directions of a flow hash alike, as Linux's do. */
 #include <string.h>
 
 #include "hash.h"
@@ -31,9 +31,9 @@ static void set_flow(flow *key, const uint8_t *source, const uint8_t *target, ui
     memcpy(&key->high_port, ports + (order <= 0 ? 2 : 0), 2);
 }
 
-uint32_t ab_packet_hash(const ab_event *event) {
-    flow key;
-    memset(&key, 0, sizeof key);
+/* Fills in the packet's flow; returns whether it has ports. */
+static int find_flow(const ab_event *event, flow *key) {
+    memset(key, 0, sizeof *key);
     uint64_t at = (uint64_t)(event->hard_start + event->network_header - event->data);
     uint32_t protocol = ab_context_be16(event, AB_SKB_PROTOCOL);
     const uint8_t *header;
@@ -44,15 +44,32 @@ uint32_t ab_packet_hash(const ab_event *event) {
     }
     if (protocol == AB_ETH_P_IP && (header = ab_packet_at(event, at, 20)) != NULL) {
         int fragment = (ab_packet_be16(header + 6) & FRAGMENT_OFFSET_MASK) != 0;
-        key.protocol = header[9];
+        key->protocol = header[9];
         const uint8_t *ports = ab_packet_at(event, at + (header[0] & 15u) * 4u, 4);
-        set_flow(&key, header + 12, header + 16, 4, has_ports(key.protocol) && !fragment ? ports : NULL);
-    } else if (protocol == AB_ETH_P_IPV6 && (header = ab_packet_at(event, at, 40)) != NULL) {
-        key.protocol = header[6];
-        set_flow(&key, header + 8, header + 24, 16, has_ports(key.protocol) ? ab_packet_at(event, at + 40, 4) : NULL);
-    } else {
-        key.protocol = protocol << 8;
+        if (!has_ports(key->protocol) || fragment) ports = NULL;
+        set_flow(key, header + 12, header + 16, 4, ports);
+        return ports != NULL;
     }
+    if (protocol == AB_ETH_P_IPV6 && (header = ab_packet_at(event, at, 40)) != NULL) {
+        key->protocol = header[6];
+        const uint8_t *ports = has_ports(key->protocol) ? ab_packet_at(event, at + 40, 4) : NULL;
+        set_flow(key, header + 8, header + 24, 16, ports);
+        return ports != NULL;
+    }
+    key->protocol = protocol << 8;
+    return 0;
+}
+
+uint32_t ab_packet_hash(const ab_event *event) {
+    flow key;
+    find_flow(event, &key);
     uint32_t hash = (uint32_t)ab_hash_bytes(&key, sizeof key, AB_HASH_C);
     return hash == 0 ? 1 : hash;
+}
+
+uint64_t ab_packet_connection(const ab_event *event) {
+    flow key;
+    if (!find_flow(event, &key)) return 0;
+    uint64_t number = ab_hash_bytes(&key, sizeof key, AB_HASH_B);
+    return number == 0 ? 1 : number;
 }

@@ -8,7 +8,7 @@ static int64_t (*const sample_ebpf_extension_find)(void *buf, uint32_t size, voi
 static int64_t (*const sample_ebpf_extension_replace)(void *buf, uint32_t size, int64_t position, void *replace, uint32_t replace_size) = (void *)65538;
 static int64_t (*const sample_ebpf_extension_helper_implicit_1)(void) = (void *)65539;
 static int64_t (*const sample_ebpf_extension_helper_implicit_2)(uint32_t arg) = (void *)65540;
-static void *(*const sample_ebpf_extension_map_lookup_element)(void *map, const void *key) = (void *)65541;
-static int64_t (*const sample_ebpf_extension_map_get_value)(void *map, const void *key, void *value) = (void *)65542;
+static void *(*const sample_ext_helper_map_lookup_element)(void *map, const void *key) = (void *)65541;
+static int64_t (*const sample_ext_helper_map_get_value)(void *map, const void *key, uint8_t *value, uint64_t size) = (void *)65542;
 
 #endif

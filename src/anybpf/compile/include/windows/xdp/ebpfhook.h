@@ -11,7 +11,7 @@ typedef struct xdp_md {
     uint32_t ingress_ifindex;
 } xdp_md_t;
 
-typedef enum _xdp_action { XDP_PASS = 1, XDP_DROP, XDP_TX } xdp_action_t;
+typedef enum _xdp_action { XDP_PASS = 1, XDP_DROP, XDP_TX, XDP_REDIRECT } xdp_action_t;
 
 typedef xdp_action_t xdp_hook_t(xdp_md_t *context);
 
