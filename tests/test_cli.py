@@ -114,6 +114,21 @@ class TestRun:
         assert done.returncode == 1
         assert not done.stdout
         assert "packet-bounds" in done.stderr
+        record = json.loads(anybpf_command("run", SAMPLES / "droppacket_unsafe.o", "--pcap", CAPTURE, "--json").stdout)
+        assert (record["verdict"], record["packets"], record["failure"]["code"]) == ("reject", 0, "packet-bounds")
+
+    def test_empty_packets_are_packets(self, tmp_path: Path) -> None:
+        """Captured packets of no bytes run like others; only a packet that the file lacks is an error."""
+        capture = tmp_path / "empty.pcap"
+        with capture.open("wb") as file:
+            writer = dpkt.pcap.Writer(file)
+            for packet in (b"", b"x", b""):
+                writer.writepkt(packet)
+        done = anybpf_command("run", SAMPLES / "count.o", "--pcap", capture, "--json")
+        assert json.loads(done.stdout)["packets"] == 3
+        capture.write_bytes(capture.read_bytes()[:-17])
+        done = anybpf_command("run", SAMPLES / "count.o", "--pcap", capture)
+        assert (done.returncode, "in the middle of a packet" in done.stderr) == (2, True)
 
     def test_an_unverified_run_stops_at_the_fault(self, tmp_path: Path) -> None:
         """--unverified runs checked, and a bad access ends in a message with status 2."""
@@ -121,6 +136,9 @@ class TestRun:
         done = anybpf_command("run", path, "--type", "xdp", "--pcap", CAPTURE, "--unverified")
         assert done.returncode == 2
         assert "stopped at instruction 1" in done.stderr
+        path = raw_program(tmp_path, "r0 = 2\nexit\n")
+        done = anybpf_command("run", path, "--type", "xdp", "--pcap", CAPTURE, "--unverified", "--json")
+        assert json.loads(done.stdout)["mode"] == "checked"
 
     def test_trust_warns(self, tmp_path: Path) -> None:
         """--trust runs without verification and says so."""
@@ -131,6 +149,20 @@ class TestRun:
 
 
 class TestOtherCommands:
+    def test_brackets_in_names_are_printed_as_they_are(self, tmp_path: Path) -> None:
+        """What comes from files is text, never markup of the terminal library."""
+        source = tmp_path / "a[bold]b.c"
+        source.write_text("int program(void *ctx) { return 0; }\n", encoding="utf-8")
+        assert "a[bold]b.o: " in anybpf_command("compile", source).stdout
+        assert "a[bold]b.o: " in anybpf_command("show", source.with_suffix(".o")).stdout
+
+    def test_an_object_without_programs_is_pointed_out(self, tmp_path: Path) -> None:
+        """verify of an object that holds no program says so."""
+        source = tmp_path / "empty.c"
+        source.write_text("int unused;\n", encoding="utf-8")
+        anybpf_command("compile", source)
+        assert "holds no program" in anybpf_command("verify", source.with_suffix(".o")).stderr
+
     def test_show_lists_programs_and_maps(self) -> None:
         """show --json names every program and map with its kind."""
         record = json.loads(anybpf_command("show", SAMPLES / "count.o", "--json").stdout)
@@ -183,7 +215,14 @@ BAD_INPUT = [
     ("run", SAMPLES / "count.o", "--pcap", SAMPLES / "count.o"),
     ("run", SAMPLES / "count.o", "--pcap", CAPTURE, "--out", CAPTURE),
     ("run", SAMPLES / "count.o", "--pcap", CAPTURE, "--trust", "--unverified"),
+    ("run", "BIND", "--pcap", CAPTURE, "--platform", "windows", "--type", "bind"),
+    ("show", SAMPLES / "count.o", "--type", "no-such-type"),
+    ("disasm", "GARBLED", "--type", "xdp"),
     ("compile", "no-such-file.c"),
+    ("compile", "."),
+    ("compile", SAMPLES / "count.c", "-o", SAMPLES / "count.c"),
+    ("compile", SAMPLES / "count.c", "-D", ""),
+    ("compile", "GARBAGE", "-o", "GARBAGE"),
     ("frobnicate",),
     ("verify",),
 ]
@@ -194,6 +233,8 @@ def test_bad_input_is_a_message_and_status_2(arguments: tuple[object, ...], tmp_
     """Bad usage and bad input exit with 2 and a message on standard error, and never show a traceback."""
     contents = {
         "EMPTY": b"",
+        "BIND": isa.assemble("r0 = 0\nexit"),
+        "GARBLED": b"\xff" * 16,
         "GARBAGE": b"\x7fELF" + bytes(range(256)),
         "TRUNCATED": (SAMPLES / "count.o").read_bytes()[:1000],
     }

@@ -163,6 +163,8 @@ def test_maps_can_be_handed_in(context: Context) -> None:
         with anybpf.load(one(COUNT, counters()), context=context, maps={"counters": shared}) as second:
             second.programs["program"].test_run(PACKET)
         assert shared[0] == 1
+        with pytest.raises(LoadError, match="given for countres, which the object does not have; it has counters"):
+            anybpf.load(one(COUNT, counters()), context=context, maps={"countres": shared})
         with Context(cpus=1) as other, pytest.raises(LoadError, match="another execution context"):
             anybpf.load(one(COUNT, counters()), context=other, maps={"counters": shared})
         constants = MapSpec(".rodata", ARRAY, 4, 8, 1, 0x80, contents=bytes(8), is_data=True, read_only=True)

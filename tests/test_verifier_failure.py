@@ -8,7 +8,7 @@ import pytest
 
 from anybpf import verifier
 from anybpf.platforms import linux, program_type_for, raw, windows
-from anybpf.spec import FunctionSpec, LineSpec, SourceLine
+from anybpf.spec import FunctionSpec, LineSpec, ObjectSpec, SourceLine
 from anybpf.verifier import FAILURES, Failure, render, verify_program
 from anybpf.verifier.failure import Rejection
 from anybpf.verifier.verify import LONGEST_PATH
@@ -158,7 +158,7 @@ class TestVerdict:
     def test_verify_takes_an_object(self) -> None:
         """verify() gives a verdict for each program by name, and can be told which program, type and platform."""
         spec = object_of("r0 = 7\nexit", "cgroup/connect4")
-        assert list(verifier.verify(spec)) == ["test"]
+        assert list(verifier.verify(spec)) == list(verifier.verify(spec, platform="linux")) == ["test"]
         assert not verifier.verify(spec)["test"].ok
         as_xdp = verifier.verify(spec, platform=linux, program="test", type_name="xdp")["test"]
         assert as_xdp.ok
@@ -170,6 +170,15 @@ class TestVerdict:
         )
         with pytest.raises(KeyError):
             verifier.verify(spec, program="other")
+
+    def test_subprograms_are_verified_where_they_are_called(self) -> None:
+        """Subprograms have no verdict of their own, except by name, or in an object that holds nothing else."""
+        entry = object_of("r0 = 0\nexit", "xdp")["test"]
+        below = replace(entry, name="below", section=".text", is_subprogram=True)
+        both = ObjectSpec("both.o", (entry, below))
+        assert list(verifier.verify(both)) == ["test"]
+        assert list(verifier.verify(both, program="below")) == ["below"]
+        assert list(verifier.verify(ObjectSpec("library.o", (below,)))) == ["below"]
 
     @pytest.mark.parametrize(
         ("source", "ok"),

@@ -206,6 +206,11 @@ class ObjectSpec:
     def __iter__(self) -> Iterator[ProgramSpec]:
         return iter(self.programs)
 
+    @property
+    def entries(self) -> tuple[ProgramSpec, ...]:
+        """The programs that run by themselves: all but the subprograms; the latter when there is nothing else."""
+        return tuple(program for program in self.programs if not program.is_subprogram) or self.programs
+
     def __getitem__(self, name: str) -> ProgramSpec:
         """Return the program called ``name``; KeyError lists the names there are."""
         for program in self.programs:

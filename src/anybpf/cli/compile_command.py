@@ -36,10 +36,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Compile SOURCE with clang (the system's, or the `clang` extra's) to a BPF object with debug information."""
-    output = output or source.with_suffix(".o")
     data = compile_source(source, platform=platform_name, include_dirs=include_dirs, defines=defines)
+    output = output or source.with_suffix(".o")
+    if output.resolve() == source.resolve():
+        raise click.UsageError(f"{output} is the source itself; name another file with -o")
     output.write_bytes(data)
     if as_json:
         print_json({"source": str(source), "object": str(output), "platform": platform_name, "bytes": len(data)})
     else:
-        console().print(f"{output}: {len(data)} bytes", markup=False)
+        console().print(f"{output}: {len(data)} bytes")

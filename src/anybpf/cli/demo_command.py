@@ -88,5 +88,5 @@ def build(sample: Sample, *, quiet: bool) -> ObjectSpec:
         except CompileError as error:
             data, origin = (SAMPLES / f"{sample.name}.o").read_bytes(), f"shipped object, as {error}"
     if not quiet:
-        console().print(f"{sample.name}.o: {len(data)} bytes ({origin})\n", markup=False)
+        console().print(f"{sample.name}.o: {len(data)} bytes ({origin})\n")
     return elf.parse(data, f"{sample.name}.o")

@@ -20,6 +20,7 @@ from anybpf.cli.inputs import (
     type_option,
 )
 from anybpf.cli.output import console, print_json
+from anybpf.errors import InstructionError, ObjectError
 from anybpf.isa import DisassembledLine, Symbols, disassemble, listing
 from anybpf.platforms import program_type_for
 
@@ -41,7 +42,10 @@ def command(
     for one in chosen:
         known = platform.helpers_of(program_type_for(platform, one, type_name, spec=spec))
         helpers = {number: helper.name for number, helper in known.items()}
-        lines = list(disassemble(one.code, symbols=Symbols.of(spec, one, helpers), program=one))
+        try:
+            lines = list(disassemble(one.code, symbols=Symbols.of(spec, one, helpers), program=one))
+        except InstructionError as error:
+            raise ObjectError(error.reason, file=spec.name, section=one.section, instruction=error.index) from None
         if as_json:
             records.append({"program": one.name, "section": one.section, "instructions": [_record(x) for x in lines]})
         else:

@@ -61,14 +61,13 @@ def choose_program(spec: ObjectSpec, name: str | None) -> ProgramSpec:
     :raises ObjectError: there is none.
     """
     if name is None:
-        entries = [program for program in spec.programs if not program.is_subprogram] or list(spec.programs)
-        if not entries:
+        if not spec.entries:
             raise ObjectError("the object holds no program", file=spec.name)
-        return entries[0]
+        return spec.entries[0]
     try:
         return spec[name]
     except KeyError as error:
-        raise ObjectError(str(error.args[0]), file=spec.name) from None
+        raise ObjectError(str(error.args[0])) from None
 
 
 __all__ = (

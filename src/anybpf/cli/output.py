@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -18,8 +17,9 @@ _STYLES = {"error": "bold red", "rejected": "bold red", "warning": "yellow"}
 def console(*, error: bool = False) -> Console:
     """Return a console for standard output or standard error: colours and width only when it is a terminal."""
     stream = sys.stderr if error else sys.stdout
-    # A pipe has no width: let tables be as wide as they need rather than cut at 80 columns.
-    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else 200)
+    # A pipe has no width: let tables be as wide as they need rather than cut at 80 columns. No markup: what is printed
+    # comes from files, and may hold brackets.
+    return Console(file=stream, highlight=False, markup=False, soft_wrap=True, width=None if stream.isatty() else 200)
 
 
 def report_error(kind: str, message: str) -> None:
@@ -49,5 +49,5 @@ def table(
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*("" if cell is None else cell if isinstance(cell, Text) else escape(str(cell)) for cell in row))
+        made.add_row(*("" if cell is None else cell if isinstance(cell, Text) else str(cell) for cell in row))
     return made

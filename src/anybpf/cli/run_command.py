@@ -23,10 +23,13 @@ from anybpf.cli.inputs import (
     type_option,
 )
 from anybpf.cli.output import console, print_json, table
+from anybpf.cli.verify_command import failure_record
+from anybpf.errors import VerificationError
 from anybpf.hooks import Pcap, Totals
 from anybpf.hooks.pcap import Progress as ProgressCallback
 from anybpf.platforms import MapKind, ProgramType
 from anybpf.runtime import Map, Object, Program
+from anybpf.verifier import Failure
 
 #: Captures smaller than this are done before a progress bar could be read.
 PROGRESS_BYTES = 20_000_000
@@ -69,9 +72,15 @@ def command(
     spec = read_object(object_path, type_name)
     name = choose_program(spec, program).name
     platform = choose_platform(platform_name, spec)
-    with anybpf.load(
-        spec, platform=platform, type_name=type_name, trust=trust, unverified=unverified, mode=mode
-    ) as loaded:
+    try:
+        loaded = anybpf.load(
+            spec, platform=platform, type_name=type_name, trust=trust, unverified=unverified, mode=mode
+        )
+    except VerificationError as error:
+        if as_json and isinstance(error.failure, Failure):
+            print_json(rejected_record(str(object_path), name, error.failure, mode))
+        raise
+    with loaded:
         chosen = loaded.programs[name]
         with chosen.attach(Pcap(capture, out)) as link, progress_bar(capture) as progress:
             totals = link.run(progress=progress)
@@ -88,12 +97,27 @@ def as_record(object_name: str, loaded: Object, program: Program, totals: Totals
     return {
         "object": object_name,
         "program": program.name,
-        "mode": mode or "automatic",
+        "mode": "checked" if program.checked_only else mode or "automatic",
         "packets": totals.packets,
         "returns": {action_name(program.type, number): count for number, count in totals.returns.items()},
         "maps": {name: list(entries(held)) for name, held in loaded.maps.items()},
         "ns_per_packet": round(totals.ns_per_packet, 1),
         "verdict": None if verdict is None else "accept" if verdict.ok else "reject",
+    }
+
+
+def rejected_record(object_name: str, program: str, failure: Failure, mode: str | None) -> dict[str, Any]:
+    """Return the JSON form of a run that did not happen, because a program was rejected."""
+    return {
+        "object": object_name,
+        "program": program,
+        "mode": mode or "automatic",
+        "packets": 0,
+        "returns": {},
+        "maps": {},
+        "ns_per_packet": 0.0,
+        "verdict": "reject",
+        "failure": failure_record(failure),
     }
 
 

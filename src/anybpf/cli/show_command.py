@@ -67,6 +67,8 @@ def _program(spec: ObjectSpec, program: ProgramSpec, platform: Platform, type_na
     try:
         kind: str | None = platforms.program_type_for(platform, program, type_name, spec=spec).name
     except PlatformError:
+        if type_name is not None:
+            raise  # the user's own mistake; a section that means nothing is merely shown without a type
         kind = None
     return {
         "section": program.section,

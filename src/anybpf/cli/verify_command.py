@@ -22,8 +22,8 @@ from anybpf.cli.inputs import (
     read_object,
     type_option,
 )
-from anybpf.cli.output import console, print_json, table
-from anybpf.verifier import Verdict
+from anybpf.cli.output import console, print_json, report_error, table
+from anybpf.verifier import Failure, Verdict
 
 
 @click.command("verify")
@@ -52,16 +52,14 @@ def command(
     else:
         for verdict in verdicts.values():
             print_verdict(verdict, verbose=verbose)
+        if not verdicts:
+            report_error("warning", f"{object_path} holds no program")
     if not all(verdict.ok for verdict in verdicts.values()):
         sys.exit(EXIT_REJECTED)
 
 
 def as_record(object_name: str, verdict: Verdict) -> dict[str, Any]:
     """Return the JSON form of a verdict (docs/command-line.md lists the keys)."""
-    failure = None
-    if verdict.failure is not None:
-        failure = dataclasses.asdict(verdict.failure)
-        failure["registers"] = dict(verdict.failure.registers)
     return {
         "object": object_name,
         "section": verdict.section,
@@ -72,8 +70,13 @@ def as_record(object_name: str, verdict: Verdict) -> dict[str, Any]:
         "instructions": verdict.instructions,
         "visited": verdict.visited,
         "time_ms": round(verdict.time_ms, 3),
-        "failure": failure,
+        "failure": None if verdict.failure is None else failure_record(verdict.failure),
     }
+
+
+def failure_record(failure: Failure) -> dict[str, Any]:
+    """Return the JSON form of a failure."""
+    return {**dataclasses.asdict(failure), "registers": dict(failure.registers)}
 
 
 def print_verdict(verdict: Verdict, *, verbose: bool = False) -> None:

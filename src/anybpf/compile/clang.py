@@ -106,6 +106,9 @@ def compile_source(
     source = Path(path)
     if not source.is_file():
         raise CompileError(f"{source}: there is no such file")
+    defined = tuple(defines)
+    if not all(defined):
+        raise CompileError("a macro to define has no name; give NAME or NAME=VALUE")
     clang = find_clang()
     flags = [*clang.flags, "--target=bpf", f"-mcpu={_CPU}", f"-O{opt}", "-fno-stack-protector"]
     # The same source gives the same bytes wherever this package and the working directory are, on every system: hence
@@ -114,12 +117,12 @@ def compile_source(
     flags += [f"-W{name}" for name in warnings]
     flags += [flag for directory in include_dirs for flag in ("-I", Path(directory).as_posix())]
     flags += ["-isystem", include_dir(platform).as_posix()]
-    flags += [f"-D{define}" for define in defines]
+    flags += [f"-D{define}" for define in defined]
     with tempfile.TemporaryDirectory(prefix="anybpf-") as directory:
         output = Path(directory) / "output.o"
         try:
             done = subprocess.run(
-                [*clang.command, *flags, "-c", source.as_posix(), "-o", str(output)],
+                [*clang.command, *flags, "-x", "c", "-c", source.as_posix(), "-o", str(output)],
                 env={name: value for name, value in os.environ.items() if name not in _SEARCH_PATHS},
                 capture_output=True,
                 timeout=_TIMEOUT_SECONDS,

@@ -48,11 +48,13 @@ class _WholeReads:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.ended = False  # the last read wanted bytes, and there were none
 
     def read(self, size: int) -> bytes:
         data = self._file.read(max(size, 0))
         if size < 0 or 0 < len(data) < size:
             raise ValueError("the file ends, or is damaged, in the middle of a packet")
+        self.ended = size > 0 and not data
         return data
 
     def seek(self, position: int) -> None:
@@ -79,9 +81,10 @@ class CaptureReader:
     def _open(self) -> Any:
         import dpkt  # here, so that importing the hooks does not load it
 
+        self._reads = _WholeReads(self._file)
         self._malformed = (dpkt.Error, ValueError, struct.error)
         try:
-            reader = dpkt.pcap.UniversalReader(_WholeReads(self._file))
+            reader = dpkt.pcap.UniversalReader(self._reads)
         except self._malformed:
             raise HookError(f"{self.path} is neither a pcap nor a pcapng file") from None
         if reader.datalink() != ETHERNET:
@@ -101,7 +104,7 @@ class CaptureReader:
                 break
             except self._malformed as error:
                 raise HookError(f"{self.path}: damaged after {self._file.tell()} bytes: {error}") from None
-            if not packet and self._file.tell() == self.size:
+            if self._reads.ended:  # in a record: behind the last one, the reader has stopped
                 raise HookError(f"{self.path}: the file ends in the middle of a packet")
             packets.append(packet)
             times.append(_nanoseconds(time))

@@ -61,13 +61,14 @@ class PcapLink:
     def __init__(self, program: Program, hook: Pcap) -> None:
         self.program = program
         self.hook = hook
-        if not program.type.actions and not program.type.passes:
+        if not program.type.passes and not any(field.name == "data_end" for field in program.type.context.fields):
             raise HookError(
                 f"program {program.name!r} is a {program.type.name} program, which no packet triggers; "
                 f"captures are for packet programs, such as xdp, tc, socket or cgroup_skb"
             )
         self._reader = CaptureReader(hook.source)
         self._out: BinaryIO | None = None
+        self._closed = False
         try:
             if hook.out is not None:
                 if Path(hook.out).resolve() == Path(hook.source).resolve():
@@ -84,6 +85,8 @@ class PcapLink:
         :param mode: "jit", "interpreter", "checked", or None for the program's own.
         :raises ProgramFault: a checked run stopped. :raises HookError: the capture is damaged.
         """
+        if self._closed:
+            raise HookError(f"the link to {self.hook.source} is closed; attach again")
         returns: Counter[int] = Counter()
         duration = 0
         for chunk in self._reader:
@@ -99,6 +102,7 @@ class PcapLink:
 
     def close(self) -> None:
         """Close the capture and the output. Further calls do nothing."""
+        self._closed = True
         self._reader.close()
         if self._out is not None:
             self._out.close()

@@ -22,7 +22,7 @@ from anybpf.runtime.kconfig import with_kconfig
 from anybpf.runtime.lowering import Lowered, kernel_pointers, lower
 from anybpf.runtime.maps import Map
 from anybpf.runtime.native import NativeProgram
-from anybpf.runtime.program import Mode, Program
+from anybpf.runtime.program import Mode, Program, require_mode
 from anybpf.spec import MapSpec, ObjectSpec, ProgramSpec
 from anybpf.verifier import Verdict, render, verify_program
 
@@ -114,6 +114,7 @@ def load(
     """
     if trust and unverified:
         raise LoadError("trust and unverified exclude each other: trusted programs run unchecked")
+    require_mode(mode)
     if trust:
         warnings.warn("running programs without verification: they can read and write any memory", stacklevel=2)
     spec = with_kconfig(_relocated(_specification(source), target_btf), kconfig or {})
@@ -160,8 +161,7 @@ def _chosen(spec: ObjectSpec, name: str | None) -> tuple[ProgramSpec, ...]:
     """Return the programs to load: the named one, else all that are programs by themselves."""
     if name is not None:
         return (spec[name],)
-    entries = tuple(p for p in spec.programs if not p.is_subprogram)
-    return entries or spec.programs
+    return spec.entries
 
 
 def _verified(spec: ObjectSpec, platform: Platform, types: Mapping[str, ProgramType]) -> dict[str, Verdict]:
@@ -204,6 +204,9 @@ class _Loader:
 
     def create_maps(self, given: Mapping[str, Map]) -> None:
         """Create the object's maps, or take those of the same names that are given or pinned."""
+        if unknown := given.keys() - {declared.name for declared in self.spec.maps}:
+            known = ", ".join(declared.name for declared in self.spec.maps) or "none"
+            raise LoadError(f"maps were given for {_listed(unknown)}, which the object does not have; it has {known}")
         for declared in self.spec.maps:
             name = declared.name
             if name in given:

@@ -23,7 +23,7 @@ from anybpf.verifier.verdict import Verdict
 if TYPE_CHECKING:
     from anybpf.runtime.object import Object
 
-__all__ = ("Hook", "Mode", "Packets", "Program", "Redirect", "Replay", "RunResult")
+__all__ = ("Hook", "Mode", "Packets", "Program", "Redirect", "Replay", "RunResult", "require_mode")
 
 #: How a program runs: machine code; the interpreter; the interpreter that checks every access; None: automatic, which
 #: begins in the interpreter and goes on in machine code, which a background thread compiles when it runs often.
@@ -105,6 +105,13 @@ class Hook(Protocol):
         """Begin to give events to ``program``; the link ends that when it is closed."""
 
 
+def require_mode(mode: Mode) -> Mode:
+    """Return ``mode``; LoadError when it is none."""
+    if mode not in _MODES:
+        raise LoadError(f"no mode {mode!r}; there are jit, interpreter, checked, and None for automatic")
+    return mode
+
+
 class Program:
     """A program in an execution context. :func:`anybpf.load` makes them; closing its object closes it.
 
@@ -179,8 +186,8 @@ class Program:
         :raises EventError: data or context make no event for this program.
         :raises LoadError: the program cannot run in that mode.
         """
-        if repeat < 1:
-            raise EventError(f"repeat is {repeat}; it must be at least 1")
+        if not 1 <= repeat <= _UINT32:
+            raise EventError(f"repeat is {repeat}; it must be from 1 to {_UINT32}")
         run = ffi.new("ab_run *", {"mode": self._prepare(mode, repeat), "repeat": repeat})
         native = self.native
         if self.runs_on_memory:
@@ -197,13 +204,14 @@ class Program:
                 run.result & _UINT32, event.data(), event.context(), run.duration_ns // repeat, self._redirect(run)
             )
 
-    def run_batch(self, packets: Sequence[bytes], *, mode: Mode = None) -> array[int]:
+    def run_batch(self, packets: Iterable[bytes], *, mode: Mode = None) -> array[int]:
         """Run on many events in one crossing; return what each run returned (see :attr:`Replay.results`).
 
         Memories of programs that run on plain memory are copied, so what such programs write is not seen.
 
         :raises ProgramFault: as :meth:`test_run`; the runs before have happened.
         """
+        packets = packets if isinstance(packets, Sequence) else tuple(packets)
         lengths = array("I", map(len, packets))
         offsets = array("Q", accumulate(lengths, initial=0))
         return self._run(b"".join(packets), offsets, lengths, None, mode, (), packet_socket=False).results
@@ -267,9 +275,7 @@ class Program:
 
     def _prepare(self, mode: Mode, events: int) -> int:
         """Return the engine's number of the mode for a call that runs ``events`` events."""
-        mode = mode or self.mode
-        if mode not in _MODES:
-            raise LoadError(f"no mode {mode!r}; there are jit, interpreter, checked, and None for automatic")
+        mode = require_mode(mode or self.mode)
         if self.checked_only:
             if mode not in (None, "checked"):
                 raise LoadError(self._checked_only_reason())
