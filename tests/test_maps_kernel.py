@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,21 +20,19 @@ _INTERFACE = 1  # the loopback interface, which every network namespace has
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
+def engine() -> Any:
     """An engine with as many cpu slots as the kernel has processors, so that per-CPU values are of one size."""
     require_kernel_maps()
-    yield ffi.gc(lib.ab_engine_create(possible_cpus()), lib.ab_engine_destroy)
+    return ffi.gc(lib.ab_engine_create(possible_cpus()), lib.ab_engine_destroy)
 
 
 class EngineMap:
     """An engine's map with the methods of :class:`kernelmaps.KernelMap`."""
 
-    def __init__(
-        self, engine: Any, kind: str, key_size: int, value_size: int, max_entries: int, flags: int = 0
-    ) -> None:
+    def __init__(self, engine: Any, kind: str, key_size: int, value_size: int, entries: int, flags: int = 0) -> None:
         shape = ffi.new("ab_map_shape *")
         shape.kind = lib.ab_map_kind_named(kind.encode())
-        shape.key_size, shape.value_size, shape.max_entries = key_size, value_size, max_entries
+        shape.key_size, shape.value_size, shape.max_entries = key_size, value_size, entries
         shape.flags, shape.lock_offset = flags, -1
         error = ffi.new("int *")
         self.map = lib.ab_map_create(engine, shape, error)

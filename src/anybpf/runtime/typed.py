@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Literal, NoReturn, Protocol
 
 from anybpf.btf import Btf
@@ -122,8 +123,8 @@ class _Integer:
         if exact is not None:
             return exact
         try:
-            return int(value).to_bytes(self.size, _ORDER, signed=self.signed)
-        except (TypeError, ValueError, OverflowError):
+            return index(value).to_bytes(self.size, _ORDER, signed=self.signed)
+        except (TypeError, OverflowError):
             low, high = _range(self.size * 8, self.signed)
             raise ValueError(f"needs an integer from {low} to {high}, not {value!r}") from None
 
