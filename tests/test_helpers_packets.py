@@ -13,7 +13,7 @@ from anybpf.errors import EventError
 from anybpf.platforms import linux, windows
 from anybpf.runtime._engine import ffi, lib
 from anybpf.runtime.events import ETHERNET_HEADER, Event, layout_of
-from helpercalls import Helpers
+from helpercalls import Helpers, load
 
 EFAULT, ENOMEM, EACCES, EINVAL, ENOENT, EAFNOSUPPORT, ENOTSUPP = -14, -12, -13, -22, -2, -97, -524
 # Addresses are given, so that scapy asks no interface for them.
@@ -387,3 +387,81 @@ def test_fib_lookup_forwards_nothing(helpers):
             assert helpers.fib_lookup(context, bytes([family]) + bytes(63), 64, 0) == expected
         assert helpers.fib_lookup(context, bytes([2]) + bytes(62), 63, 0) == EINVAL
         assert helpers.fib_lookup(context, bytes([2]) + bytes(63), 64, 0x80) == EINVAL
+
+
+# Batches
+
+
+def test_nothing_writes_the_fields_that_batches_do_not_restore():
+    """From data to flow_keys no program of any type may write a __sk_buff, so they stay what they were at the start."""
+    for program_type in linux.program_types:
+        for found in program_type.context.fields:
+            if program_type.context.name == "__sk_buff" and found.writable:
+                inside = found.offset >= lib.AB_SKB_DATA and found.offset + found.size <= lib.AB_SKB_TSTAMP
+                assert not inside, (program_type.name, found.name)
+
+
+#: Returns whatever it finds in the fields that should be zero; then changes them all.
+CHANGE_ALL = """
+    r6 = r1
+    r0 = *(u32 *)(r6 + 12)
+    r1 = *(u32 *)(r6 + 8)
+    r0 |= r1
+    r1 = *(u32 *)(r6 + 20)
+    r0 |= r1
+    r1 = *(u32 *)(r6 + 32)
+    r0 |= r1
+    r1 = *(u32 *)(r6 + 44)
+    r0 |= r1
+    r1 = *(u32 *)(r6 + 48)
+    r0 |= r1
+    r1 = *(u32 *)(r6 + 64)
+    r0 |= r1
+    r1 = *(u32 *)(r6 + 68)
+    r0 |= r1
+    r1 = *(u32 *)(r6 + 72)
+    r0 |= r1
+    r1 = *(u64 *)(r6 + 152)
+    r0 |= r1
+    r7 = r0
+    r1 = 15
+    *(u32 *)(r6 + 8) = r1
+    *(u32 *)(r6 + 12) = r1
+    *(u32 *)(r6 + 32) = r1
+    *(u32 *)(r6 + 44) = r1
+    *(u32 *)(r6 + 48) = r1
+    *(u32 *)(r6 + 64) = r1
+    *(u32 *)(r6 + 72) = r1
+    *(u64 *)(r6 + 152) = r1
+    r1 = r6
+    r2 = 0x0081
+    r3 = 5
+    call 18
+    r1 = r6
+    r2 = 99
+    call 48
+    r0 = r7
+    exit
+"""
+
+
+@pytest.mark.parametrize("mode", ["interpreter", "checked", "jit"])
+def test_every_packet_of_a_batch_finds_its_context_unchanged(mode):
+    """What a program wrote to its context, or helpers did, the next packet's run does not see."""
+    with load("sched_cls", CHANGE_ALL) as loaded:
+        assert set(loaded.programs["test"].run_batch([PACKET] * 5, mode=mode)) == {0}
+
+
+@pytest.mark.parametrize("mode", ["interpreter", "checked", "jit"])
+def test_every_packet_of_a_batch_is_described(mode):
+    """len, protocol, pkt_type and wire_len are those of a test run on the same packet, whatever its size."""
+    source = (
+        "r0 = *(u32 *)(r1 + 0)\nr2 = *(u32 *)(r1 + 4)\nr0 <<= 2\nr0 += r2\nr2 = *(u32 *)(r1 + 16)\nr0 <<= 3\nr0 += r2\n"
+        "r2 = *(u32 *)(r1 + 160)\nr0 <<= 3\nr0 += r2\nexit\n"
+    )
+    packets = [PACKET, bytes(14), b"\1" * 60, bytes(12) + b"\0\4\xff\xff" + bytes(60), PACKET + bytes(400)]
+    with load("sched_cls", source) as loaded:
+        program = loaded.programs["test"]
+        expected = [program.test_run(packet, mode=mode).retval for packet in packets]
+        assert len(set(expected)) == len(packets)
+        assert list(program.run_batch(packets, mode=mode)) == expected

@@ -31,6 +31,7 @@ enum ab_skb_field {
     AB_SKB_INGRESS_IFINDEX = 36,
     AB_SKB_IFINDEX = 40,
     AB_SKB_HASH = 68,
+    AB_SKB_DATA = 76,
     AB_SKB_TSTAMP = 152,
     AB_SKB_WIRE_LEN = 160,
     AB_SKB_GSO_SEGS = 164,

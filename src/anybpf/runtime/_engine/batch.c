@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "event_load.h"
 #include "run.h"
 
 /* The head of a record in a pcap file whose times are in nanoseconds. */
@@ -44,24 +45,17 @@ void ab_batch_release(ab_batch *batch) {
     batch->kept_capacity = batch->kept_length = 0;
 }
 
-#define BLOCK 64u
-#define SHORT 256u
-
-/* Copies a packet; `readable` is how far its source reaches. Most packets are short, and a call of memcpy costs more than the
- * copy: those are copied in whole blocks, as far as the source allows. The event's tail room takes what is too much. */
-static inline void copy_packet(uint8_t *to, const uint8_t *from, uint32_t length, uint64_t readable) {
-    uint32_t blocks = (length + BLOCK - 1) / BLOCK;
-    if (length <= SHORT && (uint64_t)blocks * BLOCK <= readable) {
-        for (uint32_t i = 0; i < blocks; i++) memcpy(to + BLOCK * (size_t)i, from + BLOCK * (size_t)i, BLOCK);
-    } else if (length != 0) {
-        memcpy(to, from, length);
-    }
-}
-
-/* What ab_event_load does; for XDP without calls. No program can write an XDP context, so it stays as it was loaded first. */
+/* What ab_event_load does, without calls for Linux's packets. No program can write an XDP context, so it stays as it was loaded
+ * first. */
 static inline int load(ab_event *event, const uint8_t *packet, uint32_t length, uint64_t readable, const uint8_t *context) {
-    if (event->kind != AB_EVENT_XDP || !ab_event_fits(event, length)) return ab_event_load(event, packet, length, context);
-    copy_packet(ab_event_place(event, length), packet, length, readable);
+    int is_skb = event->kind == AB_EVENT_SKB && context != NULL;
+    if ((event->kind != AB_EVENT_XDP && !is_skb) || !ab_event_fits(event, length))
+        return ab_event_load(event, packet, length, context);
+    ab_packet_copy(ab_event_place(event, length), packet, length, readable);
+    if (is_skb) {
+        ab_skb_restore(event, context);
+        ab_skb_describe(event, packet, length);
+    }
     return 0;
 }
 

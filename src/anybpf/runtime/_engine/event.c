@@ -4,13 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ETH_P_802_2 0x0004u
-#define ETH_P_802_3 0x0001u
-#define ETH_P_802_3_MIN 0x0600u
-
-#define PACKET_HOST 0u
-#define PACKET_MULTICAST 2u
-#define PACKET_OTHERHOST 3u
+#include "event_load.h"
 
 /* anybpf.runtime.lowering replaces loads of packet fields by loads from these places. */
 _Static_assert(sizeof(ab_event) == 64, "the context follows the header");
@@ -51,41 +45,6 @@ void ab_event_length_changed(ab_event *event) {
     if (event->kind == AB_EVENT_SKB) ab_context_set_u32(event, AB_SKB_LEN, (uint32_t)(event->data_end - event->data));
 }
 
-/* __sk_buff.protocol, a big-endian number, from the Ethernet header (eth_type_trans). */
-static uint16_t protocol_of(const uint8_t *packet, uint32_t length) {
-    uint16_t type;
-    memcpy(&type, packet + 12, sizeof type);
-    uint32_t number = (uint32_t)packet[12] << 8 | packet[13];
-    if (number >= ETH_P_802_3_MIN) return type;
-    int raw_ipx = length >= AB_ETH_HLEN + 2 && packet[14] == 0xff && packet[15] == 0xff;
-    uint8_t wire[2] = {0, raw_ipx ? ETH_P_802_3 : ETH_P_802_2};
-    memcpy(&type, wire, sizeof type);
-    return type;
-}
-
-/* __sk_buff.pkt_type as on the loopback interface, whose own and broadcast addresses are all zeros. */
-static uint32_t packet_type_of(const uint8_t *packet) {
-    static const uint8_t own[6] = {0};
-    if (packet[0] & 1) return PACKET_MULTICAST;
-    return memcmp(packet, own, sizeof own) == 0 ? PACKET_HOST : PACKET_OTHERHOST;
-}
-
-static void load_skb(ab_event *event, const uint8_t *packet, uint32_t length) {
-    if (length >= AB_ETH_HLEN) {
-        event->network_header += AB_ETH_HLEN;
-        if (ab_context_u32(event, AB_SKB_PROTOCOL) == 0)
-            ab_context_set_u32(event, AB_SKB_PROTOCOL, protocol_of(packet, length));
-        if (ab_context_u32(event, AB_SKB_PKT_TYPE) == 0)
-            ab_context_set_u32(event, AB_SKB_PKT_TYPE, packet_type_of(packet));
-        if (event->flags & AB_EVENT_F_NETWORK_LAYER) {
-            event->data += AB_ETH_HLEN;
-            event->data_meta = event->data;
-        }
-    }
-    if (ab_context_u32(event, AB_SKB_WIRE_LEN) == 0) ab_context_set_u32(event, AB_SKB_WIRE_LEN, length);
-    ab_event_length_changed(event);
-}
-
 static int grow(ab_event *event, uint32_t head, uint32_t tail) {
     uint64_t used = (uint64_t)(event->data_end - event->data_meta), old_head = (uint64_t)(event->data_meta - event->hard_start);
     uint64_t shift = head > old_head ? head - old_head : 0;
@@ -110,14 +69,6 @@ int ab_event_reserve(ab_event *event, uint32_t head, uint32_t tail) {
     return grow(event, head, tail);
 }
 
-/* The sizes of Linux's XDP and __sk_buff contexts are constants here, so that their copies cost no call. */
-static inline void load_context(ab_event *event, const uint8_t *context) {
-    if (context == NULL) memset(event + 1, 0, (size_t)event->context_size);
-    else if (event->context_size == AB_XDP_SIZE) memcpy(event + 1, context, AB_XDP_SIZE);
-    else if (event->context_size == AB_SKB_SIZE) memcpy(event + 1, context, AB_SKB_SIZE);
-    else memcpy(event + 1, context, (size_t)event->context_size);
-}
-
 /* Puts a packet of `length` bytes at AB_EVENT_HEADROOM and copies the context's bytes (zeros when `context` is NULL).
  * A __sk_buff's length always, its protocol and packet type where the context leaves them zero, come from the packet. */
 int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const uint8_t *context) {
@@ -129,8 +80,9 @@ int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const
     }
     uint8_t *data = ab_event_place(event, length);
     if (length) memcpy(data, packet, length);
-    load_context(event, context);
-    if (event->kind == AB_EVENT_SKB) load_skb(event, packet, length);
+    if (context == NULL) memset(event + 1, 0, (size_t)event->context_size);
+    else memcpy(event + 1, context, (size_t)event->context_size);
+    if (event->kind == AB_EVENT_SKB) ab_skb_describe(event, packet, length);
     return 0;
 }
 

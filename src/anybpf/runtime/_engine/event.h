@@ -19,7 +19,6 @@
 #define AB_EVENT_MAX_LENGTH (1u << 24)
 
 #define AB_ETH_HLEN 14u
-#define AB_XDP_SIZE 24u /* struct xdp_md */
 
 /* Flags of an event. The first stays for the event's life; loading a packet clears the others. */
 #define AB_EVENT_F_NETWORK_LAYER 1u    /* programs see the packet from its network header on */
