@@ -67,6 +67,16 @@ def test_damaged_entries_count_as_absent(cache: CodeCache, tmp_path: Path, damag
     assert cache.get(NAME) == b"again"
 
 
+def test_an_entry_that_is_being_read_may_be_stored_again(cache: CodeCache, tmp_path: Path) -> None:
+    """Windows refuses to replace or remove an open file: then the old entry stays, and no half-made file does."""
+    cache.put(NAME, b"code")
+    with entry_of(tmp_path / "code").open("rb"):
+        stored = cache.put(NAME, b"new code")
+        cache.shrink()
+        assert cache.get(NAME) == (b"new code" if stored else b"code")
+    assert [path.suffix for path in (tmp_path / "code").iterdir()] == [".code"]
+
+
 @posix_only
 def test_only_this_user_can_read_or_write_what_is_stored(cache: CodeCache, tmp_path: Path) -> None:
     """The directory is made with mode 0700 and entries with 0600, whatever the umask."""

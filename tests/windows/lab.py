@@ -25,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = ROOT.parent / "shared" / "winlab" / "setup.sh"
 LAB = ROOT / ".winlab"
+SITE = LAB / "py" / "Lib" / "site-packages"
 STAGE = ROOT / "build" / "windows"
 COMPILER = "x86_64-w64-mingw32-gcc"
 TAG = "cp311-cp311-win_amd64"
@@ -67,7 +68,7 @@ def lay_out() -> None:
     wanted = requirements()
     if packages.exists() and packages.read_text(encoding="utf-8") == "\n".join(wanted):
         return
-    target = ("--target", LAB / "py/Lib/site-packages", "--upgrade")
+    target = ("--target", SITE, "--upgrade")
     choice = ("--platform", "win_amd64", "--python-version", "3.11", "--only-binary=:all:")
     quietly(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *target, *choice, *wanted)
     packages.write_text("\n".join(wanted), encoding="utf-8")
@@ -128,6 +129,14 @@ def digest(path: Path) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
 
 
+def install(wheel: Path) -> None:
+    """Install the wheel there with pip, in the place of an earlier one; pip finds what it depends on installed."""
+    for earlier in SITE.glob("anybpf*"):
+        shutil.rmtree(earlier)
+    options = ("--no-index", "--no-warn-script-location", "--disable-pip-version-check")
+    quietly(*on_windows("-m", "pip", "install", *options, wheel.relative_to(ROOT).as_posix()))
+
+
 def run_tests() -> None:
     """Run the tests there. xdist's two workers share the processors better than two processes of pytest would."""
     plugins = ("-p", "no:cacheprovider", "-n", str(os.cpu_count()), "--dist", "worksteal")
@@ -165,8 +174,7 @@ def main(action: str) -> None:
     print(f"built {wheel.relative_to(ROOT)}", flush=True)
     if action == "wheel":
         return
-    install = ("install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", "--no-warn-script-location")
-    quietly(*on_windows("-m", "pip", *install, "--disable-pip-version-check", wheel.relative_to(ROOT).as_posix()))
+    install(wheel)
     run_tests()
     compare_demo()
 
