@@ -38,7 +38,10 @@ class TestFailure:
         """A failure has its code, the numbers that matter, the instruction, its source and function, and what to do."""
         failure = failing()
         assert failure.code == "map-value-bounds"
-        assert failure.message == "1 bytes at offset 3..31 are outside the value of map 'array', which has 16 bytes"
+        assert (
+            failure.message
+            == "an access of 1 byte at offset 3..31 is outside the value of map 'array', which has 16 bytes"
+        )
         assert failure.instruction == 12
         assert failure.text == "r0 = *(u8 *)(r0 + 0)"
         assert failure.source == SOURCE
@@ -64,7 +67,7 @@ class TestFailure:
     def test_rendered(self) -> None:
         """The text has everything in it, and a caret below the column of the source line."""
         text = render(failing())
-        assert text.startswith("map-value-bounds: 1 bytes at offset 3..31")
+        assert text.startswith("map-value-bounds: an access of 1 byte at offset 3..31")
         assert "at instruction 12: r0 = *(u8 *)(r0 + 0)" in text
         assert "r1 = 3..31" in text
         assert "10: if r1 < 3 goto +2  (not taken)" in text

@@ -40,7 +40,7 @@ def require_inside(
     low, high = pointer.low + offset, pointer.high + offset
     if region is Region.STACK:
         if low < -op.STACK_SIZE or high + size > 0:
-            raise Rejection("stack-bounds", size=size, low=low, high=high)
+            raise Rejection("stack-bounds", size=size, offset=_spread(pointer, offset))
         if pointer.index == state.depth:
             use_stack(subject, state, low)
     elif region is Region.PACKET or region is Region.PACKET_META:
@@ -48,7 +48,9 @@ def require_inside(
     elif region is Region.MAP_VALUE:
         assert pointer.map is not None
         if low < 0 or high + size > pointer.size:
-            raise Rejection("map-value-bounds", size=size, low=low, high=high, map=pointer.map.name, limit=pointer.size)
+            raise Rejection(
+                "map-value-bounds", size=size, offset=_spread(pointer, offset), map=pointer.map.name, limit=pointer.size
+            )
         if write and is_read_only(pointer.map):
             raise Rejection("read-only", what=f"map {pointer.map.name!r}")
         if not write and pointer.map.flags & _BPF_F_WRONLY_PROG:
@@ -58,7 +60,9 @@ def require_inside(
                 raise Rejection("special-field", field=field, map=pointer.map.name)
     elif region is Region.MEMORY:
         if low < 0 or high + size > pointer.size:
-            raise Rejection("memory-bounds", size=size, low=low, high=high, limit=pointer.size, register=register)
+            raise Rejection(
+                "memory-bounds", size=size, offset=_spread(pointer, offset), limit=pointer.size, register=register
+            )
         if write and not pointer.writable:
             raise Rejection("read-only", what=f"the memory that r{register} points to")
     else:

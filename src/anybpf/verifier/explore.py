@@ -49,6 +49,9 @@ _KEPT: Final = 48
 _CROWD: Final = 5
 _STUBBORN: Final = 3
 
+#: Visits that following one general state may take.
+_ALLOWANCE: Final = 50_000
+
 #: Rounds of a repetition that are followed one by one before states are widened.
 _PATIENCE: Final = 3
 
@@ -116,6 +119,7 @@ class Explorer:
         self.path: list[Node] = []
         self.state = State()
         self.reached: set[int] = set()
+        self._limits: list[int] = []  # of visits, for each general state on the path
         self._points: defaultdict[_Key, _Point] = defaultdict(_Point)
         self._compiled: dict[int, CompiledBlock] = {}
         self._decisions: dict[int, tuple[Decide, Back]] = {}
@@ -144,7 +148,7 @@ class Explorer:
         """Go back to the last point where a more general state than the one that arrived was explored, and return that
         arrival, to be explored as it is; raises the rejection when there is none."""
         path = self.path
-        if rejection.code == "too-complex" or all(node.original is None for node in path):
+        if self.visited > self.budget or not self._limits:
             raise rejection
         while True:
             node = path.pop()
@@ -154,6 +158,7 @@ class Explorer:
             point.active.pop().open = False
             if node.original is not None:
                 point.failures += 1
+                self._limits.pop()
                 return node.block.index, node.original, False
 
     def _enter(self, index: int, state: State, may_generalise: bool) -> None:
@@ -173,6 +178,7 @@ class Explorer:
             if general is not None:
                 original, state = state, general
                 self.state = state
+                self._limits.append(min([self.visited + _ALLOWANCE, *self._limits[-1:]]))
             snapshot = Snapshot(state.copy())
             if point.active:
                 share_frames(snapshot.state, point.active[-1].state)
@@ -186,7 +192,7 @@ class Explorer:
             compiled = self._compiled[index] = compile_block(self.subject, block)
         self.visited += block.end - block.start
         self.reached.add(index)
-        if self.visited > self.budget:
+        if self.visited > self.budget or (self._limits and self.visited > self._limits[-1]):
             state.slot = block.start
             raise Rejection("too-complex", visited=self.visited)
         for state.slot, step in compiled.steps:
@@ -221,9 +227,10 @@ class Explorer:
                     self._come_back(snapshot, depth)
                     return True
                 # Covered is not enough: a loop that counts down from an unknown number narrows its range each time.
+                # But when the number is unknown by generalising only, that is the wrong way to go on.
                 mirror = Snapshot(state)
                 mirror.close(*self._everything(state, block))
-                if mirror.covers(snapshot.state):
+                if self._limits or mirror.covers(snapshot.state):
                     state.slot = block.start
                     raise Rejection("unbounded-loop", head=block.start)
         if progress(active[-1].state, state) is not None:
@@ -342,6 +349,8 @@ class Explorer:
             read, exact = node.back(read, exact, trace)
         for back in self._compiled[block.index].back:
             read, exact = back(read, exact, trace)
+        if node.original is not None:
+            self._limits.pop()
         snapshot = node.snapshot
         if snapshot is not None:
             snapshot.close(read, exact)

@@ -47,12 +47,12 @@ FAILURES: Final[dict[str, FailureKind]] = {
     ),
     "call-depth": FailureKind(
         "Calls nest at most 8 deep, and functions do not call themselves.",
-        "this call would be {depth} calls deep; at most {limit} are allowed (recursion is never allowed)",
+        "this call would be {depth} calls deep; at most {most} are allowed (recursion is never allowed)",
         "Inline some of the functions, or turn recursion into a loop.",
     ),
     "stack-depth": FailureKind(
         "The frames of a chain of calls take at most 512 bytes together.",
-        "the functions that are active here need {depth} bytes of stack together; {limit} is the limit",
+        "the functions that are active here need {depth} bytes of stack together; {most} is the limit",
         "Make local variables smaller, or keep them in a per-CPU array.",
     ),
     "invalid-instruction": FailureKind(
@@ -73,12 +73,12 @@ FAILURES: Final[dict[str, FailureKind]] = {
     ),
     "uninitialised-stack": FailureKind(
         "Stack bytes are written before they are read.",
-        "{size} bytes of stack at offset {offset} are read, but not all of them were initialised on this path",
+        "a read of {size} of stack at offset {offset}, not all of which were initialised on this path",
         "Initialise the whole variable, padding included, for instance with = {} or __builtin_memset.",
     ),
     "partial-pointer": FailureKind(
         "A pointer that was spilled to the stack is read back whole.",
-        "these {size} bytes of stack at offset {offset} are part of a pointer",
+        "a read of {size} of stack at offset {offset} takes a part of a pointer",
         "Load the whole 8 bytes of the pointer.",
     ),
     "pointer-arithmetic": FailureKind(
@@ -114,22 +114,22 @@ FAILURES: Final[dict[str, FailureKind]] = {
     ),
     "stack-bounds": FailureKind(
         "Accesses to the stack lie inside the frame's 512 bytes.",
-        "{size} bytes at stack offset {low}..{high} are outside the frame, which is -512..-1",
+        "an access of {size} at stack offset {offset} is outside the frame, which is -512..-1",
         "Check the array index against the array's size before using it.",
     ),
     "packet-bounds": FailureKind(
         "Accesses to the packet lie in the part whose presence a comparison with data_end has proven.",
-        "{size} bytes at packet offset {offset} are accessed, but {proven}",
+        "an access of {size} at packet offset {offset}, but {proven}",
         "Compare the end of what you access with data_end first: if (p + size > data_end) return ...",
     ),
     "map-value-bounds": FailureKind(
         "Accesses to a map value lie inside it.",
-        "{size} bytes at offset {low}..{high} are outside the value of map {map!r}, which has {limit} bytes",
+        "an access of {size} at offset {offset} is outside the value of map {map!r}, which has {limit}",
         "Check or mask the index against the size of the value before using it.",
     ),
     "memory-bounds": FailureKind(
         "Accesses to memory lie inside it.",
-        "{size} bytes at offset {low}..{high} are outside the {limit} bytes that r{register} points to",
+        "an access of {size} at offset {offset} is outside the {limit} that r{register} points to",
         "Check the offset against the size before using it.",
     ),
     "context-access": FailureKind(
@@ -195,7 +195,7 @@ FAILURES: Final[dict[str, FailureKind]] = {
     ),
     "helper-memory": FailureKind(
         "The memory that a helper reads or writes lies inside what the pointer points to, for every possible size.",
-        "argument {number} of {helper} needs {size} bytes: {problem}",
+        "argument {number} of {helper} needs {size}: {problem}",
         "Bound the size by a comparison or a mask just before the call.",
     ),
     "map-kind": FailureKind(
@@ -244,11 +244,17 @@ def reference_table() -> str:
 
 
 class Rejection(Exception):
-    """The program breaks a rule at the instruction that is being analysed. ``details`` fill the code's message."""
+    """The program breaks a rule at the instruction that is being analysed.
+
+    ``details`` fill the code's message; ``size`` and ``limit`` among them are numbers of bytes.
+    """
 
     def __init__(self, code: str, **details: object) -> None:
         self.code = code
         self.kind = FAILURES[code]
+        for name in ("size", "limit"):
+            if name in details:
+                details[name] = f"{details[name]} byte{'' if details[name] == 1 else 's'}"
         self.message = self.kind.message.format(**details)
         self.suggestion = self.kind.suggestion
         super().__init__(f"{code}: {self.message}")

@@ -24,7 +24,7 @@ def enter_function(subject: Subject, state: State, target: int, round: Round | N
     depth = len(state.callers) + 2
     functions = (*(caller.function for caller in state.callers), state.function)
     if depth > op.MAX_CALL_DEPTH or target in functions:
-        raise Rejection("call-depth", depth=depth, limit=op.MAX_CALL_DEPTH)
+        raise Rejection("call-depth", depth=depth, most=op.MAX_CALL_DEPTH)
     registers = state.registers
     state.callers = (*state.callers, Caller(state.function, state.slot, tuple(registers[6:10]), state.turn, round))
     state.chain = (*state.chain, state.slot)

@@ -106,7 +106,7 @@ class Subject:
             depth = self.depth_of(chain)
             if depth > op.STACK_SIZE:
                 state.slot = slot
-                raise Rejection("stack-depth", depth=depth, limit=op.STACK_SIZE)
+                raise Rejection("stack-depth", depth=depth, most=op.STACK_SIZE)
 
     def depth_of(self, chain: tuple[int, ...]) -> int:
         """Bytes of stack that the functions of ``chain`` take together; each frame counts in units of 16 bytes."""
