@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from anybpf import elf
 from anybpf.compile import compile_source, find_clang
 from anybpf.errors import CompileError
+from anybpf.samples.build import build
 from anybpf.spec import ObjectSpec
 
 
@@ -25,3 +27,10 @@ def compiled(directory: Path, source: str, platform: str = "linux") -> ObjectSpe
     path = directory / "source.c"
     path.write_text(source, encoding="utf-8")
     return elf.parse(compile_source(path, platform=platform, warnings=("all", "extra", "error")), "source.o")
+
+
+@cache
+def sample(name: str) -> ObjectSpec:
+    """The object of a sample program; skips the test where no clang emits BPF."""
+    require_clang()
+    return elf.parse(build(name), f"{name}.o")
