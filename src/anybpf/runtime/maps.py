@@ -32,7 +32,7 @@ class Map(MapView):
 
     As a mapping it has typed keys and values (:mod:`anybpf.runtime.typed`): per-CPU kinds give and take a list with a
     value for each cpu slot, prog arrays and maps of maps give and take programs and maps. :attr:`raw` is the same
-    mapping in bytes. Setting, deleting and the batch methods cost one crossing each, about half a microsecond.
+    mapping in bytes. What costs a crossing into the engine, :class:`MapView` says.
 
     :param engine: the ``ab_engine *`` of a context. :param kind: what ``spec.type`` means on the platform.
     :param btf: the types that ``spec`` refers to; without them 4- and 8-byte keys and values are unsigned ints, others

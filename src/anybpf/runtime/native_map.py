@@ -53,6 +53,10 @@ _REASONS = {
 }
 
 
+#: Bytes of keys and values that a walk over all entries reads at a time.
+_BATCH_BYTES = 1 << 22
+
+
 class _Owner:
     """Owns an ``ab_map`` and keeps the engine as long. Unlike ``ffi.gc``, a finalizer is safe in reference cycles."""
 
@@ -198,7 +202,8 @@ class NativeMap:
     def entries(self, *, take: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yield all entries, read in large batches; ``take`` deletes what it reads, which hash kinds alone allow."""
         position, done = ffi.new("uint64_t *"), ffi.new("uint32_t *")
-        capacity = min(self.count() + 16, 1 << 16)
+        entry_size = max(self.key_size + self.user_value_size, 1)
+        capacity = min(self.count() + 16, max(_BATCH_BYTES // entry_size, 1))
         result = 0
         while result != -_ENOENT:
             keys = ffi.new("char[]", capacity * self.key_size)

@@ -88,7 +88,6 @@ struct ab_slot {
     void *reclaim;              /* memory reclamation's per-thread state */
     uint32_t in_use;            /* how often its owner has acquired it; 0: free */
     uint32_t mode;              /* AB_MODE_* (api_program.h): which tier runs programs on this slot */
-    uintptr_t owner;            /* the thread that holds it */
     uint8_t *stack_base;        /* the running program's frames (stack.h): from here ... */
     uint8_t *stack_top;         /* ... to here; the last is the running function's */
     uint8_t *stack_end;

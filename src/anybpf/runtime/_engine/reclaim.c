@@ -88,8 +88,9 @@ void ab_limbo_drain(ab_limbo *limbo, ab_link_list *expired) {
     }
 }
 
-static void destroy_all(ab_link_list *expired) {
+static void destroy_all(ab_reclaim *reclaim, ab_link_list *expired) {
     ab_link *link = expired->head;
+    reclaim->waiting -= expired->count;
     while (link != NULL) {
         ab_link *next = link->next;
         ab_retired *retired = (ab_retired *)(void *)link; /* link is its first member */
@@ -102,21 +103,27 @@ void ab_reclaim_defer(ab_slot *slot, ab_retired *retired, void (*destroy)(ab_ret
     ab_reclaim *reclaim = slot->reclaim;
     ab_link_list expired = {NULL, NULL, 0};
     retired->destroy = destroy;
+    reclaim->waiting++;
     ab_limbo_add(&reclaim->deferred, slot, &retired->link, &expired);
-    destroy_all(&expired);
-    ab_epoch_advance(slot->engine);
+    destroy_all(reclaim, &expired);
 }
 
 void ab_reclaim_collect(ab_slot *slot) {
     ab_reclaim *reclaim = slot->reclaim;
     ab_link_list expired = {NULL, NULL, 0};
+    if (reclaim->waiting == 0) {
+        return;
+    }
+    for (int epoch = 0; reclaim->depth == 0 && epoch < AB_EPOCH_GRACE; epoch++) {
+        ab_epoch_advance(slot->engine);
+    }
     ab_limbo_collect(&reclaim->deferred, slot, &expired);
-    destroy_all(&expired);
+    destroy_all(reclaim, &expired);
 }
 
 void ab_reclaim_drain(ab_slot *slot) {
     ab_reclaim *reclaim = slot->reclaim;
     ab_link_list expired = {NULL, NULL, 0};
     ab_limbo_drain(&reclaim->deferred, &expired);
-    destroy_all(&expired);
+    destroy_all(reclaim, &expired);
 }

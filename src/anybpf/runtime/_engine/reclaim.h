@@ -39,6 +39,7 @@ typedef struct ab_reclaim {
     _Atomic uint64_t epoch;       /* announced; 0: not inside */
     const _Atomic uint64_t *now;  /* the engine's count */
     uint32_t depth;               /* nested enters */
+    uint32_t waiting;             /* objects in `deferred` */
     ab_limbo deferred;
 } ab_reclaim;
 
@@ -72,7 +73,8 @@ typedef struct ab_retired {
 
 /* The slot must be inside. */
 void ab_reclaim_defer(ab_slot *slot, ab_retired *retired, void (*destroy)(ab_retired *retired));
-/* Destroys this slot's deferred objects whose grace period is over. */
+/* Destroys this slot's deferred objects whose grace period is over. Outside, first moves the count on as far as it goes: what
+ * nobody can hold goes at once. */
 void ab_reclaim_collect(ab_slot *slot);
 /* Destroys all of them: only when no slot is or will be inside. */
 void ab_reclaim_drain(ab_slot *slot);

@@ -18,6 +18,13 @@ ab_slot *ab_engine_slot(const ab_engine *engine, uint32_t cpu) {
     return &((seat *)engine->slots)[cpu].slot;
 }
 
+static void free_memory(ab_engine *engine) {
+    ab_trace_destroy(engine->trace);
+    free(engine->owners);
+    free(engine->slots);
+    free(engine);
+}
+
 ab_engine *ab_engine_create(uint32_t cpus) {
     ab_engine *engine;
     if (cpus == 0 || cpus > MAX_CPUS) {
@@ -28,27 +35,15 @@ ab_engine *ab_engine_create(uint32_t cpus) {
         return NULL;
     }
     engine->slots = calloc(cpus, sizeof(seat));
-    if (engine->slots == NULL) {
-        free(engine);
-        return NULL;
-    }
-    if (ab_mutex_init(&engine->mutex) < 0) {
-        free(engine->slots);
-        free(engine);
+    engine->owners = calloc(cpus, sizeof *engine->owners);
+    engine->trace = ab_trace_create(AB_TRACE_CAPACITY);
+    if (engine->slots == NULL || engine->owners == NULL || engine->trace == NULL || ab_mutex_init(&engine->mutex) < 0) {
+        free_memory(engine);
         return NULL;
     }
     if (ab_condition_init(&engine->released) < 0) {
         ab_mutex_deinit(&engine->mutex);
-        free(engine->slots);
-        free(engine);
-        return NULL;
-    }
-    engine->trace = ab_trace_create(AB_TRACE_CAPACITY);
-    if (engine->trace == NULL) {
-        ab_condition_deinit(&engine->released);
-        ab_mutex_deinit(&engine->mutex);
-        free(engine->slots);
-        free(engine);
+        free_memory(engine);
         return NULL;
     }
     engine->cpus = cpus;
@@ -88,40 +83,42 @@ void ab_engine_release(ab_engine *engine) {
     if (atomic_fetch_sub_explicit(&engine->users, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    ab_trace_destroy(engine->trace);
     ab_condition_deinit(&engine->released);
     ab_mutex_deinit(&engine->mutex);
-    free(engine->slots);
-    free(engine);
+    free_memory(engine);
 }
 
 uint32_t ab_engine_cpus(const ab_engine *engine) {
     return engine->cpus;
 }
 
-ab_slot *ab_slot_acquire(ab_engine *engine) {
-    uintptr_t self = ab_thread_self();
-    ab_slot *taken = NULL;
-    ab_mutex_lock(&engine->mutex);
-    while (taken == NULL) {
-        for (uint32_t cpu = 0; cpu < engine->cpus; cpu++) {
-            ab_slot *slot = ab_engine_slot(engine, cpu);
-            if (slot->in_use != 0 && slot->owner == self) {
-                taken = slot;
-                break;
-            }
-            if (slot->in_use == 0 && taken == NULL) {
-                taken = slot;
-            }
+/* The slot that a thread holds, else the first free one, else `cpus`. Under the mutex. */
+static uint32_t find_slot(const ab_engine *engine, uintptr_t thread) {
+    uint32_t found = engine->cpus;
+    for (uint32_t cpu = 0; cpu < engine->cpus; cpu++) {
+        if (engine->owners[cpu] == thread) {
+            return cpu;
         }
-        if (taken == NULL) {
-            ab_condition_wait(&engine->released, &engine->mutex);
+        if (engine->owners[cpu] == 0 && found == engine->cpus) {
+            found = cpu;
         }
     }
-    taken->in_use++;
-    taken->owner = self;
+    return found;
+}
+
+ab_slot *ab_slot_acquire(ab_engine *engine) {
+    uintptr_t self = ab_thread_self();
+    ab_slot *slot;
+    uint32_t cpu;
+    ab_mutex_lock(&engine->mutex);
+    while ((cpu = find_slot(engine, self)) == engine->cpus) {
+        ab_condition_wait(&engine->released, &engine->mutex);
+    }
+    engine->owners[cpu] = self;
+    slot = ab_engine_slot(engine, cpu);
+    slot->in_use++;
     ab_mutex_unlock(&engine->mutex);
-    return taken;
+    return slot;
 }
 
 void ab_slot_release(ab_slot *slot) {
@@ -129,6 +126,7 @@ void ab_slot_release(ab_slot *slot) {
     ab_reclaim_collect(slot);
     ab_mutex_lock(&engine->mutex);
     if (--slot->in_use == 0) {
+        engine->owners[slot->cpu] = 0;
         ab_condition_signal(&engine->released);
     }
     ab_mutex_unlock(&engine->mutex);

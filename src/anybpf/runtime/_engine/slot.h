@@ -13,6 +13,7 @@ struct ab_engine {
     uint32_t cpus;
     void *slots;               /* cpus of them; ab_engine_slot finds one */
     ab_mutex mutex;            /* guards ownership of slots */
+    uintptr_t *owners;         /* the thread that holds each slot, 0: free */
     ab_condition released;
     _Atomic uint32_t next_map; /* ids of maps */
     _Atomic uint32_t users;    /* the engine's creator, and every map: the last one frees it */
