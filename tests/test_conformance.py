@@ -61,6 +61,7 @@ def test_the_plugin_takes_a_tier(mode: str) -> None:
         ("b700000000000000", ["--checked"], 1, "ran past its last instruction"),
         ("ff00000000000000" + EXIT, [], 1, "unknown opcode 0xff"),
         ("8500000063000000" + EXIT, [], 1, "instruction 0"),
+        ("6110000000000000" + EXIT, [], 1, "it may not read"),
         ("6100000000000000" + EXIT, ["--checked"], 1, "r0, which has no usable value"),
         ("not hex", [], 2, "non-hexadecimal"),
         (EXIT, ["--fast"], 2, "at most one of"),
