@@ -130,6 +130,15 @@ def test_query_and_size(helpers: Helpers) -> None:
     assert [helpers.ringbuf_query(m.native.handle, what) for what in range(4)] == [0, 8192, 24, 24]
 
 
+def test_a_declared_value_is_the_records_type(helpers: Helpers) -> None:
+    """Ring buffers and perf event arrays that declare a value for their records are made all the same."""
+    declared = Map(helpers.engine, MapSpec("events", 27, 0, 28, 4096), MapKind.RINGBUF)
+    helpers.ringbuf_output(declared.native.handle, bytes(28), 28, 0)
+    assert declared.drain() == [bytes(28)]
+    perf = Map(helpers.engine, MapSpec("perf", 4, 0, 84, 0), MapKind.PERF_EVENT_ARRAY)
+    assert perf.drain() == []
+
+
 def test_waiting_ends_with_a_record(helpers: Helpers) -> None:
     """wait returns as soon as a record is there, from another thread or already; False when none comes."""
     m = ring(helpers)

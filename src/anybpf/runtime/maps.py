@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from anybpf.btf import Btf
@@ -47,9 +47,10 @@ class Map(MapView):
         self.kind = kind
         lock = spin_lock_offset(btf, spec.value_type)
         made = ReferenceMap if kind in REFERENCE_KINDS else NativeMap
-        self.max_entries = _max_entries(spec, kind, int(lib.ab_engine_cpus(engine)))
+        shape = _as_loaders_read(spec, kind, int(lib.ab_engine_cpus(engine)))
+        self.max_entries = shape.max_entries
         native = made(
-            engine, spec.name, kind, spec.key_size, spec.value_size, self.max_entries, spec.flags,
+            engine, spec.name, kind, shape.key_size, shape.value_size, shape.max_entries, spec.flags,
             lock_offset=-1 if lock is None else lock, extra=spec.map_extra,
         )  # fmt: skip
         if isinstance(native, ReferenceMap) and spec.inner is not None and inner_kind is not None:
@@ -135,16 +136,18 @@ class Map(MapView):
         self.close()
 
 
-def _max_entries(spec: MapSpec, kind: MapKind, cpus: int) -> int:
-    """What a declared size means, as libbpf has it.
+def _as_loaders_read(spec: MapSpec, kind: MapKind, cpus: int) -> MapSpec:
+    """What a declaration of rings means, as libbpf and cilium/ebpf have it.
 
-    Perf event arrays without one have a ring for each cpu slot; ring buffers grow to a power of two of whole pages.
+    Perf event arrays without a size have a ring for each cpu slot; ring buffers grow to a power of two of whole pages.
+    A declared value is the type of the records, not of anything in the map.
     """
-    if kind is MapKind.PERF_EVENT_ARRAY and not spec.max_entries:
-        return cpus
+    if kind is MapKind.PERF_EVENT_ARRAY:
+        return replace(spec, key_size=4, value_size=4, max_entries=spec.max_entries or cpus)
     if kind is MapKind.RINGBUF and spec.max_entries:
-        return max(_RING_PAGE, 1 << (spec.max_entries - 1).bit_length())
-    return spec.max_entries
+        size = max(_RING_PAGE, 1 << (spec.max_entries - 1).bit_length())
+        return replace(spec, key_size=0, value_size=0, max_entries=size)
+    return spec
 
 
 def _shape(kind: MapKind, spec: MapSpec) -> tuple[MapKind, int, int, int, int]:

@@ -103,7 +103,7 @@ class NativeMap:
         handle = lib.ab_map_create(engine, shape, error)
         if handle == ffi.NULL:
             declared = f"a key of {key_size} bytes, a value of {value_size}, {max_entries} entries, flags {flags:#x}"
-            raise MapError(-error[0], f"map {name!r}: a {kind.value} needs {_DEMANDS[kind]}; declared are {declared}")
+            raise MapError(-error[0], f"map {name!r} ({kind.value}) needs {_DEMANDS[kind]}; declared are {declared}")
         self._keep: Any = _Owner(engine, handle).keep
         self._handle: Any = ffi.gc(handle, self._keep)
         self.id = int(lib.ab_map_id(handle))
