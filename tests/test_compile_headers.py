@@ -43,6 +43,21 @@ def test_linux_headers_stand_alone(tmp_path, name):
     compiled(tmp_path, f"{before}#include <{name}>\n#include <{name}>\n")
 
 
+def test_packet_loads_of_older_filters(tmp_path):
+    """load_byte, load_half and load_word of bpf/bpf_legacy.h become LD_ABS instructions of their sizes."""
+    source = (
+        "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_legacy.h>\n"
+        'SEC("socket") int f(struct __sk_buff *skb)\n'
+        "{ return load_byte(skb, 23) + load_half(skb, 12) + load_word(skb, 26); }\n"
+    )
+    text = decode(compiled(tmp_path, source)["f"].code)
+    assert [(i.opcode, i.imm) for i in text if i is not None and i.opcode & 0xE7 == 0x20] == [
+        (0x30, 23),
+        (0x28, 12),
+        (0x20, 26),
+    ]
+
+
 @pytest.mark.parametrize("name", WINDOWS_HEADERS)
 def test_windows_headers_stand_alone(tmp_path, name):
     """Each Windows header compiles by itself and twice over; helper declarations after the header that needs them."""
