@@ -31,17 +31,21 @@ def measure(folder: Path, rounds: int) -> Iterator[Figure]:
     lengths = array("I", map(len, packets))
     offsets = array("Q", list(accumulate(lengths, initial=0))[:-1])
     capture = Capture(b"".join(packets), offsets, lengths, array("Q", bytes(8 * COUNT)))
-    with load(compile_bpf(PROGRAMS / "xdp.c", folder / "xdp.o")) as loaded:
-        program = loaded.programs["drop"]
+    xdp, tc = (compile_bpf(PROGRAMS / f"{name}.c", folder / f"{name}.o") for name in ("xdp", "tc"))
+    with load(xdp) as loaded, load(tc) as others:
+        program, classifier = loaded.programs["drop"], others.programs["accept"]
         program.compile()
-        inside, machine, interpreted = alternate(
+        classifier.compile()
+        inside, larger, machine, interpreted = alternate(
             (
                 lambda: program.replay(capture, mode="jit").duration_ns / COUNT,
+                lambda: classifier.replay(capture, mode="jit").duration_ns / COUNT,
                 lambda: milliseconds(lambda: program.run_batch(packets, mode="jit")) * 1e6 / COUNT,
                 lambda: milliseconds(lambda: program.run_batch(packets, mode="interpreter")) * 1e6 / COUNT,
             ),
             rounds,
         )
     yield Figure(SECTION, "engine, machine code", "ns/packet", inside, 6, f"{len(SYN)}-byte packets")
+    yield Figure(SECTION, "engine, machine code, __sk_buff", "ns/packet", larger, note="a context of 192 bytes")
     yield Figure(SECTION, "run_batch(), machine code", "ns/packet", machine, note="with joining the list")
     yield Figure(SECTION, "run_batch(), interpreter", "ns/packet", interpreted, note="with joining the list")
