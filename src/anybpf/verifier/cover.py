@@ -78,6 +78,16 @@ class Snapshot:
                 return False
         return renaming.agrees(self._packets)
 
+    def counts_on(self, state: State, registers: int) -> bool:
+        """Whether a register of the bit set ``registers`` holds another constant now: a quick no to covering, for the
+        counters of loops."""
+        for register, (old, new) in enumerate(zip(self.state.registers, state.registers, strict=True)):
+            if old is new or not registers >> register & 1:
+                continue
+            if old.__class__ is Scalar and new.__class__ is Scalar and None is not old.known != new.known:
+                return True
+        return False
+
     def generalise(self, state: State) -> tuple[State, int] | None:
         """A state that covers ``state`` and, in what was needed, this one too; and in how many cells it differs.
 

@@ -50,7 +50,7 @@ _CROWD: Final = 5
 _STUBBORN: Final = 3
 
 #: Visits that following one general state may take.
-_ALLOWANCE: Final = 50_000
+_ALLOWANCE: Final = 20_000
 
 #: Rounds of a repetition that are followed one by one before states are widened.
 _PATIENCE: Final = 3
@@ -218,6 +218,8 @@ class Explorer:
         active = point.active
         for position in {len(active) - 1, (1 << len(active).bit_length() - 1) - 1}:
             snapshot = active[position]
+            if snapshot.counts_on(state, self._live[block.index]):
+                continue
             if not snapshot.read:
                 snapshot.close(*self._everything(snapshot.state, block))
             if snapshot.covers(state):
