@@ -132,6 +132,16 @@ void ab_map_freeze(ab_map *map) {
     map->frozen = 1;
 }
 
+int ab_map_admit(const ab_map *map, int access, int offered, int otherwise) {
+    if ((access & AB_WRITES) != 0 && (map->frozen != 0 || (map->flags & AB_MAP_RDONLY) != 0)) {
+        return -AB_EPERM;
+    }
+    if ((access & AB_READS) != 0 && (map->flags & AB_MAP_WRONLY) != 0) {
+        return -AB_EPERM;
+    }
+    return offered ? 0 : otherwise;
+}
+
 int ab_map_check_flags(const ab_map *map, uint64_t flags, int lock) {
     if (lock && (flags & AB_F_LOCK) != 0) {
         if (map->lock_offset < 0) {

@@ -36,6 +36,11 @@ int ab_array_next_key(ab_map *map, const void *key, void *next, ab_slot *slot);
 
 void ab_map_head_init(ab_map *map, ab_engine *engine, const ab_map_shape *shape, const ab_map_ops *ops);
 
+/* Whether the user's side may do this: 0; -EPERM when the map's flags or freezing forbid it; `otherwise` when the kind does not
+ * offer it. */
+enum { AB_READS = 1, AB_WRITES = 2 };
+int ab_map_admit(const ab_map *map, int access, int offered, int otherwise);
+
 /* Flags of an update: at most one of NOEXIST and EXIST, and F_LOCK where `lock` and the value has a lock. 0 or -EINVAL. */
 int ab_map_check_flags(const ab_map *map, uint64_t flags, int lock);
 

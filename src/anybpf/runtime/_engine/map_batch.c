@@ -40,11 +40,10 @@ int ab_map_read_batch(ab_map *map, uint64_t *position, void *keys, void *values,
     ab_slot *slot;
     int result;
     *done = 0;
-    if ((map->flags & AB_MAP_WRONLY) != 0 || (take && (map->frozen != 0 || (map->flags & AB_MAP_RDONLY) != 0))) {
-        return -AB_EPERM;
-    }
-    if (map->ops->iterate == NULL || (take && map->ops->take == NULL)) {
-        return -AB_ENOTSUPP;
+    result = ab_map_admit(map, take ? AB_READS | AB_WRITES : AB_READS,
+                          map->ops->iterate != NULL && (!take || map->ops->take != NULL), -AB_ENOTSUPP);
+    if (result < 0) {
+        return result;
     }
     slot = ab_slot_acquire(map->engine);
     ab_slot_enter(slot);
@@ -112,56 +111,42 @@ static int remove_each(ab_map *map, const void *key, void *value, uint64_t flags
 }
 
 int ab_map_lookup_batch(ab_map *map, const void *keys, void *values, uint32_t count, uint64_t flags, uint32_t *done) {
+    int error = ab_map_admit(map, AB_READS, map->ops->read != NULL, -AB_ENOTSUPP);
     *done = 0;
-    if ((map->flags & AB_MAP_WRONLY) != 0) {
-        return -AB_EPERM;
-    }
-    if (map->ops->read == NULL) {
-        return -AB_ENOTSUPP;
-    }
-    return for_each_entry(map, keys, values, count, flags, map->ops->read, done);
+    return error < 0 ? error : for_each_entry(map, keys, values, count, flags, map->ops->read, done);
 }
 
 int ab_map_write_batch(ab_map *map, const void *keys, const void *values, uint32_t count, uint64_t flags, uint32_t *done) {
+    int error = ab_map_admit(map, AB_WRITES, map->ops->write != NULL, -AB_ENOTSUPP);
     *done = 0;
-    if (map->frozen != 0 || (map->flags & AB_MAP_RDONLY) != 0) {
-        return -AB_EPERM;
-    }
-    if (map->ops->write == NULL) {
-        return -AB_ENOTSUPP;
-    }
-    return for_each_entry(map, keys, (uint8_t *)(uintptr_t)values, count, flags, write_each, done);
+    return error < 0 ? error : for_each_entry(map, keys, (uint8_t *)(uintptr_t)values, count, flags, write_each, done);
 }
 
 int ab_map_remove_batch(ab_map *map, const void *keys, uint32_t count, uint32_t *done) {
+    int error = ab_map_admit(map, AB_WRITES, map->ops->remove != NULL, -AB_ENOTSUPP);
     *done = 0;
-    if (map->frozen != 0 || (map->flags & AB_MAP_RDONLY) != 0) {
-        return -AB_EPERM;
-    }
-    if (map->ops->remove == NULL) {
-        return -AB_ENOTSUPP;
-    }
-    return for_each_entry(map, keys, NULL, count, 0, remove_each, done);
+    return error < 0 ? error : for_each_entry(map, keys, NULL, count, 0, remove_each, done);
 }
 
 int64_t ab_map_clear(ab_map *map) {
     ab_map_cursor cursor = {.index = 0};
     int64_t cleared = 0;
+    int error = ab_map_admit(map, AB_WRITES, map->ops->iterate != NULL && map->ops->remove != NULL, -AB_ENOTSUPP);
     ab_slot *slot;
-    if (map->frozen != 0 || (map->flags & AB_MAP_RDONLY) != 0) {
-        return -AB_EPERM;
-    }
-    if (map->ops->iterate == NULL || map->ops->remove == NULL) {
-        return -AB_ENOTSUPP;
+    if (error < 0) {
+        return error;
     }
     slot = ab_slot_acquire(map->engine);
     ab_slot_enter(slot);
-    while (map->ops->iterate(map, &cursor, slot) == 1) {
-        if (map->ops->remove(map, cursor.key, slot) == 0) {
+    while (error == 0 && map->ops->iterate(map, &cursor, slot) == 1) {
+        int result = map->ops->remove(map, cursor.key, slot);
+        if (result == 0) {
             cleared++;
+        } else if (result != -AB_ENOENT) { /* arrays: nothing can be deleted; -ENOENT: another thread was first */
+            error = result;
         }
     }
     ab_slot_leave(slot);
     ab_slot_release(slot);
-    return cleared;
+    return error < 0 ? error : cleared;
 }

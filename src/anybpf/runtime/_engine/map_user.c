@@ -1,8 +1,8 @@
-/* map_user.c: the user's side of maps: one crossing, one slot. */
+/* map_user.c: the user's side of maps: one crossing, one slot. Refusals are those of Linux's system call, in its order. */
 #include "map.h"
 #include "slot.h"
 
-/* A crossing: every operation below runs between these two. */
+/* Every operation below runs between these two. */
 static ab_slot *arrive(ab_map *map) {
     ab_slot *slot = ab_slot_acquire(map->engine);
     ab_slot_enter(slot);
@@ -13,14 +13,6 @@ static int depart(ab_slot *slot, int result) {
     ab_slot_leave(slot);
     ab_slot_release(slot);
     return result;
-}
-
-static int may_write(const ab_map *map) {
-    return map->frozen != 0 || (map->flags & AB_MAP_RDONLY) != 0 ? -AB_EPERM : 0;
-}
-
-static int may_read(const ab_map *map) {
-    return (map->flags & AB_MAP_WRONLY) != 0 ? -AB_EPERM : 0;
 }
 
 /* Flags of a lookup: AB_F_LOCK where the value has a lock, and nothing else. */
@@ -39,10 +31,7 @@ uint64_t ab_map_user_value_size(const ab_map *map) {
 }
 
 int ab_map_read(ab_map *map, const void *key, void *value, uint64_t flags) {
-    int error = may_read(map);
-    if (error == 0 && map->ops->read == NULL) {
-        error = -AB_ENOTSUPP;
-    }
+    int error = ab_map_admit(map, AB_READS, map->ops->read != NULL, -AB_ENOTSUPP);
     if (error == 0) {
         error = check_read_flags(map, flags);
     }
@@ -54,10 +43,7 @@ int ab_map_read(ab_map *map, const void *key, void *value, uint64_t flags) {
 }
 
 int ab_map_write(ab_map *map, const void *key, const void *value, uint64_t flags) {
-    int error = may_write(map);
-    if (error == 0 && map->ops->write == NULL) {
-        error = -AB_EINVAL;
-    }
+    int error = ab_map_admit(map, AB_WRITES, map->ops->write != NULL, -AB_EINVAL);
     if (error < 0) {
         return error;
     }
@@ -66,10 +52,7 @@ int ab_map_write(ab_map *map, const void *key, const void *value, uint64_t flags
 }
 
 int ab_map_remove(ab_map *map, const void *key) {
-    int error = may_write(map);
-    if (error == 0 && map->ops->remove == NULL) {
-        error = -AB_EINVAL;
-    }
+    int error = ab_map_admit(map, AB_WRITES, map->ops->remove != NULL, -AB_EINVAL);
     if (error < 0) {
         return error;
     }
@@ -78,10 +61,7 @@ int ab_map_remove(ab_map *map, const void *key) {
 }
 
 int ab_map_take(ab_map *map, const void *key, void *value, uint64_t flags) {
-    int error = may_write(map);
-    if (error == 0) {
-        error = may_read(map);
-    }
+    int error = ab_map_admit(map, AB_READS | AB_WRITES, 1, 0);
     if (error == 0) {
         error = check_read_flags(map, flags);
     }
@@ -96,10 +76,7 @@ int ab_map_take(ab_map *map, const void *key, void *value, uint64_t flags) {
 }
 
 int ab_map_push(ab_map *map, const void *value, uint64_t flags) {
-    int error = may_write(map);
-    if (error == 0 && map->ops->push == NULL) {
-        error = -AB_EINVAL;
-    }
+    int error = ab_map_admit(map, AB_WRITES, map->ops->push != NULL, -AB_EINVAL);
     if (error < 0) {
         return error;
     }
@@ -108,13 +85,7 @@ int ab_map_push(ab_map *map, const void *value, uint64_t flags) {
 }
 
 int ab_map_pop(ab_map *map, void *value) {
-    int error = may_write(map);
-    if (error == 0) {
-        error = may_read(map);
-    }
-    if (error == 0 && map->ops->pop == NULL) {
-        error = -AB_ENOTSUPP;
-    }
+    int error = ab_map_admit(map, AB_READS | AB_WRITES, map->ops->pop != NULL, -AB_ENOTSUPP);
     if (error < 0) {
         return error;
     }
@@ -123,10 +94,7 @@ int ab_map_pop(ab_map *map, void *value) {
 }
 
 int ab_map_peek(ab_map *map, void *value) {
-    int error = may_read(map);
-    if (error == 0 && map->ops->peek == NULL) {
-        error = -AB_ENOTSUPP;
-    }
+    int error = ab_map_admit(map, AB_READS, map->ops->peek != NULL, -AB_ENOTSUPP);
     if (error < 0) {
         return error;
     }
@@ -135,10 +103,7 @@ int ab_map_peek(ab_map *map, void *value) {
 }
 
 int ab_map_next_key(ab_map *map, const void *key, void *next) {
-    int error = may_read(map);
-    if (error == 0 && map->ops->next_key == NULL) {
-        error = -AB_EINVAL;
-    }
+    int error = ab_map_admit(map, AB_READS, map->ops->next_key != NULL, -AB_EINVAL);
     if (error < 0) {
         return error;
     }
