@@ -14,8 +14,9 @@ import pytest
 
 import anybpf
 from anybpf import btf
+from anybpf.compile import compile_source
 from anybpf.elf import from_instructions
-from anybpf.errors import EventError, LoadError, MapError, PlatformError, VerificationError
+from anybpf.errors import CompileError, EventError, LoadError, MapError, PlatformError, VerificationError
 from anybpf.isa import assemble
 from anybpf.platforms import linux
 from anybpf.runtime import Context
@@ -227,6 +228,28 @@ def test_kernel_configuration_is_filled_in(context: Context) -> None:
         anybpf.load(spec, context=context)
     with pytest.raises(LoadError, match="does not fit its 4 bytes"):
         anybpf.load(spec, context=context, kconfig={"CONFIG_HZ": 1 << 32})
+
+
+def test_kernel_configuration_answers_in_the_variables_type(context: Context, tmp_path: Path) -> None:
+    """ "y", "m" and "n" become what libbpf makes of them for bool and tristate variables; others are refused."""
+    source = tmp_path / "ask.c"
+    source.write_text(
+        """
+        #include <linux/bpf.h>
+        #include <bpf/bpf_helpers.h>
+        extern _Bool CONFIG_BPF __kconfig;
+        extern enum libbpf_tristate CONFIG_VETH __kconfig;
+        SEC("xdp") int ask(struct xdp_md *ctx) { return CONFIG_BPF * 16 + CONFIG_VETH; }
+        """
+    )
+    try:
+        data = compile_source(source)
+    except CompileError as error:
+        pytest.skip(str(error))
+    with anybpf.load(data, context=context, kconfig={"CONFIG_BPF": "y", "CONFIG_VETH": "m"}) as loaded:
+        assert loaded.programs["ask"].test_run(PACKET).retval == 18
+    with pytest.raises(LoadError, match="CONFIG_BPF='m' is none of 'y', 'n'"):
+        anybpf.load(data, context=context, kconfig={"CONFIG_BPF": "m", "CONFIG_VETH": "n"})
 
 
 def test_record_maps_take_any_declared_value_type(context: Context) -> None:
