@@ -87,7 +87,7 @@ def _require_packet(subject: Subject, state: State, pointer: Pointer, offset: in
         if pointer.variable is not None and pointer.high > MAX_PACKET_OFFSET:
             why = "the offset is not known to be small enough to compare with data_end"
         elif not proven:
-            why = "no comparison with data_end has proven that they are there"
+            why = "no comparison with data_end has proven that the packet reaches so far"
         else:
             why = (
                 f"only {proven} bytes from there on are proven" if pointer.terms else f"only {proven} bytes are proven"
