@@ -72,6 +72,29 @@ UNSAFE = {
         out:
         """,
     ),
+    "a part of a number taken for linked, where only that part is there": (
+        "xdp",
+        "stack-bounds",
+        """
+        call 7
+        r6 = r0
+        call 7
+        w3 = w0
+        if r6 & 1 goto other
+        *(u64 *)(r10 - 8) = r3
+        goto join
+        other:
+        *(u32 *)(r10 - 8) = r6
+        join:
+        r2 = *(u32 *)(r10 - 8)
+        if r2 > 7 goto out
+        r1 = r10
+        r1 += -16
+        r1 += r3
+        *(u8 *)(r1 + 0) = 1
+        out:
+        """,
+    ),
     "constant data changed by a helper": (
         "xdp",
         "read-only",

@@ -189,7 +189,7 @@ def _match_slot(renaming: _Renaming, old: Slot, new: Slot, read: int, exact: int
         found = stack.part(new, first, size)
         if found is None:
             # Some bytes of a known number are not needed, and not initialised here: compare what is needed.
-            if not _match_runs(old, new, exact):
+            if not renaming.unlink(number) or not _match_runs(old, new, exact):
                 return False
         elif not renaming.match(number, found, True):  # type: ignore[arg-type]
             return False
@@ -254,6 +254,13 @@ class _Renaming:
             return True
         same = known[0] is found[0] and not isinstance(found[0], Scalar)
         return same and not (known[1] - found[1]) & U64
+
+    def unlink(self, old: Value | None) -> bool:
+        """Match the link of ``old``, if it has one, with a number that is linked to nothing."""
+        if not isinstance(old, Linked):
+            return True
+        alone: tuple[object, int] = TOP, 0
+        return self._links.setdefault(old.link, alone) is alone
 
     def _match_pointer(self, old: Pointer, new: Pointer, exact: bool) -> bool:
         if old is new and not old.identity and not old.terms:
