@@ -255,7 +255,7 @@ class _Renaming:
         same = known[0] is found[0] and not isinstance(found[0], Scalar)
         return same and not (known[1] - found[1]) & U64
 
-    def unlink(self, old: Value | None) -> bool:
+    def unlink(self, old: object) -> bool:
         """Match the link of ``old``, if it has one, with a number that is linked to nothing."""
         if not isinstance(old, Linked):
             return True
