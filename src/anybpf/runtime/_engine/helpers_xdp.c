@@ -51,7 +51,10 @@ static uint8_t *bytes_at(uint64_t context, uint32_t offset, uint32_t size, int *
 AB_HELPER(xdp_load_bytes) {
     int error;
     const uint8_t *from = bytes_at(a1, (uint32_t)a2, (uint32_t)a4, &error);
-    if (from == NULL) return ab_result(error);
+    if (from == NULL) {
+        memset(ab_pointer(a3), 0, (uint32_t)a4); /* the verifier counts on bytes there, whatever they are */
+        return ab_result(error);
+    }
     memmove(ab_pointer(a3), from, (uint32_t)a4);
     return 0;
 }

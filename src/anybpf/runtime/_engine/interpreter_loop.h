@@ -327,6 +327,12 @@ static uint64_t interpret(const ab_program *program, uint32_t start, uint64_t a1
     }
 
     OP(EXIT) {
+#ifdef AB_CHECKED
+        if (depth == 0 && !(written[0] & 1)) { /* a subprogram may return nothing, a program or callback may not */
+            ab_checked_fault(checked, AB_FAULT_REGISTER, 0, 0, 0);
+            return 0;
+        }
+#endif
     leave:
         if (depth == 0) {
             slot->stack_top = stack;
