@@ -11,12 +11,11 @@ AB_HELPER(probe_read) {
     return ab_result(error);
 }
 
-/* bpf_probe_read_str(destination, size, address): the bytes written, NUL included, then zeros; or zeros and -EFAULT. */
+/* bpf_probe_read_str(destination, size, address): the bytes written, NUL included; or zeros and -EFAULT. */
 AB_HELPER(probe_read_str) {
     uint32_t size = (uint32_t)a2;
     if (size == 0) return 0;
     int64_t copied = ab_memory_read_string(slot, a3, ab_pointer(a1), size);
-    uint32_t text = copied < 0 ? 0 : (uint32_t)copied;
-    memset((uint8_t *)ab_pointer(a1) + text, 0, size - text); /* else the program would see what the stack held before */
+    if (copied < 0) memset(ab_pointer(a1), 0, size);
     return ab_result(copied);
 }

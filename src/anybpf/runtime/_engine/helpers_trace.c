@@ -35,13 +35,9 @@ AB_HELPER(trace_vprintk) {
 
 /* The format of bpf_snprintf is constant text of a read-only map, which the verifier saw end. */
 AB_HELPER(snprintf) {
-    uint32_t size = (uint32_t)a2, bytes = (uint32_t)a5, used;
-    char *out = ab_pointer(a1);
-    int64_t length = -AB_EINVAL;
-    if (!bad_arguments(a4, bytes))
-        length = ab_format(out, size, ab_pointer(a3), UINT32_MAX, ab_pointer(a4), bytes / 8, &used, slot);
-    uint32_t text = length < 0 ? 0 : (uint32_t)length;
-    if (text < size) memset(out + text, 0, size - text); /* else the program would see what the stack held before */
+    uint32_t bytes = (uint32_t)a5, used;
+    if (bad_arguments(a4, bytes)) return ab_result(-AB_EINVAL);
+    int64_t length = ab_format(ab_pointer(a1), (uint32_t)a2, ab_pointer(a3), UINT32_MAX, ab_pointer(a4), bytes / 8, &used, slot);
     return ab_result(length < 0 ? length : length + 1);
 }
 
