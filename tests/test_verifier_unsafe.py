@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from anybpf.platforms import linux, raw, windows
+from anybpf.platforms import linux, program_type_for, raw, windows
 from anybpf.runtime import Object, load
 from anybpf.runtime.program import Mode
+from anybpf.spec import MapSpec
+from anybpf.verifier import verify_program
 from running import TIERS
 from verifying import PACKET, RETURN, object_of, verdict_of
 
@@ -414,3 +416,40 @@ def test_subprograms_may_return_nothing(mode: Mode) -> None:
     """A subprogram that leaves nothing in r0 is accepted and runs."""
     with loaded("call nothing\nr0 = 2\nexit\nnothing:\nr1 = 1\nexit") as program:
         assert program.programs["test"].test_run(bytes(64), mode=mode).retval == 2
+
+
+def test_bloom_filter_is_asked_for_initialised_bytes() -> None:
+    """What a bloom filter is asked for must be initialised, though peeking into other maps initialises it."""
+    source = "r1 = map[0] ll\nr2 = r10\nr2 += -8\ncall 89\nr0 = 0\nexit"
+    spec = replace(object_of(source), maps=(MapSpec("filter", 30, 0, 8, 4),))
+    failure = verify_program(spec, spec.programs[0], linux, program_type_for(linux, spec.programs[0])).failure
+    assert failure is not None
+    assert failure.code == "uninitialised-stack"
+    queue = replace(spec, maps=(MapSpec("queue", 22, 0, 8, 4),))
+    assert verify_program(queue, queue.programs[0], linux, program_type_for(linux, queue.programs[0])).ok
+
+
+def test_loops_inside_changing_rounds() -> None:
+    """A bounded loop in a callback is bounded in every round, although the rounds themselves go on changing numbers."""
+    source = """
+        *(u64 *)(r10 - 8) = 0
+        r1 = 10
+        r2 = function[body] ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call 181
+        r0 = 0
+        exit
+        body:
+        r1 = *(u64 *)(r2 + 0)
+        r1 += 1
+        *(u64 *)(r2 + 0) = r1
+        r3 = 0
+        again:
+        r3 += 1
+        if r3 != 2 goto again
+        r0 = 0
+        exit
+    """
+    assert verdict_of(source).failure is None

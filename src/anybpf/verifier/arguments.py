@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from anybpf.isa import opcodes as op
-from anybpf.platforms import Arg, ArgKind
+from anybpf.platforms import Arg, ArgKind, MapKind
 from anybpf.verifier import stack
 from anybpf.verifier.access import is_read_only, require_inside
 from anybpf.verifier.failure import Rejection
@@ -127,8 +127,11 @@ def _map_value_or_null(call: HelperCall, index: int, arg: Arg) -> None:
 
 
 def _map_value_out(call: HelperCall, index: int, arg: Arg) -> None:
-    size = call.found_map(index).value_size
-    _writable(call, index, _memory_pointer(call, index), size, size)
+    found = call.found_map(index)
+    if call.subject.map_kind(found) is MapKind.BLOOM_FILTER:
+        _map_value(call, index, arg)  # looks for the value, and leaves it as it is
+        return
+    _writable(call, index, _memory_pointer(call, index), found.value_size, found.value_size)
 
 
 def _is_null(call: HelperCall, index: int) -> bool:

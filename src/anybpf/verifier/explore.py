@@ -235,10 +235,13 @@ class Explorer:
                 if self._limits or mirror.covers(snapshot.state):
                     state.slot = block.start
                     raise Rejection("unbounded-loop", head=block.start)
-        if progress(active[-1].state, state) is not None:
+        last = active[-1].state
+        if progress(last, state) is not None:
             turns = sum(progress(snapshot.state, state) is not None for snapshot in active)
             if turns >= _PATIENCE:
-                widen(active[-1].state, state, turns > _PATIENCE)
+                # A loop inside the repetition has been here more than once in a turn: its first rounds are compared.
+                first = next(snapshot.state for snapshot in active if snapshot.state.turn == last.turn)
+                widen(first, state, turns > _PATIENCE)
         return False
 
     def _come_back(self, target: Snapshot, depth: int) -> None:
