@@ -31,7 +31,8 @@ class Address:
     """An address of the Internet families.
 
     :param host: 4 bytes (IPv4) or 16 bytes (IPv6), in network order. :param port: a plain number.
-    :param flowinfo: of IPv6, as ``sockaddr_in6`` has it, a plain number. :param scope_id: an interface's index, of IPv6.
+    :param flowinfo: of IPv6, as ``sockaddr_in6`` has it, a plain number.
+    :param scope_id: of IPv6: an interface index.
     """
 
     host: bytes

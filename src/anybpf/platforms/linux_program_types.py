@@ -22,7 +22,7 @@ from anybpf.platforms.linux_helpers_socket import (
     SOCKET_OPTIONS_OF_SOCKET,
     STORAGE_OF_CONTEXT,
 )
-from anybpf.platforms.model import AttachRule, Context, ProgramType, Section
+from anybpf.platforms.model import AttachRule, ChainRule, Context, ProgramType, Section
 
 __all__ = ("ATTACH_TYPES", "PROGRAM_TYPES")
 
@@ -61,6 +61,8 @@ def _rules(rule: AttachRule, attach_types: Iterable[str]) -> dict[str, AttachRul
 
 _YES_OR_NO: Final = (0, 1)
 _XDP_ACTIONS: Final = {0: "XDP_ABORTED", 1: "XDP_DROP", 2: "XDP_PASS", 3: "XDP_TX", 4: "XDP_REDIRECT"}
+#: The next program sees what passes, as with libxdp's dispatcher; unknown actions abort; without a program all pass.
+_XDP_CHAIN: Final = ChainRule(known=frozenset(_XDP_ACTIONS), proceed=frozenset({2}), otherwise=0, fault=2, empty=2)
 _TC_ACTIONS: Final = {
     -1: "TC_ACT_UNSPEC", 0: "TC_ACT_OK", 1: "TC_ACT_RECLASSIFY", 2: "TC_ACT_SHOT", 3: "TC_ACT_PIPE", 4: "TC_ACT_STOLEN",
     5: "TC_ACT_QUEUED", 6: "TC_ACT_REPEAT", 7: "TC_ACT_REDIRECT", 8: "TC_ACT_TRAP",
@@ -83,6 +85,7 @@ _PACKETS: Final = (
         actions=_XDP_ACTIONS,
         passes=frozenset({2}),
         attach_types=_attach("xdp xdp_devmap xdp_cpumap"),
+        chain=_XDP_CHAIN,
         packet_writable=True,
     ),
     ProgramType(

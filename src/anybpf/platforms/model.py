@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from anybpf.errors import PlatformError
+from anybpf.platforms.attach_model import AttachRule, ChainRule
 from anybpf.platforms.map_model import MapKind, MapRules
 from anybpf.spec import MapSpec
 
@@ -19,6 +20,7 @@ __all__ = (
     "ArgKind",
     "AttachRule",
     "Callback",
+    "ChainRule",
     "Context",
     "ContextField",
     "FieldKind",
@@ -269,18 +271,6 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class AttachRule:
-    """How one attach type of a program type differs from the type's own rules.
-
-    :param returns: bounds of r0 at exit in place of the type's, or None to keep them.
-    """
-
-    returns: tuple[int, int] | None = None
-    more_helpers: frozenset[str] = frozenset()
-    fewer_helpers: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class ProgramType:
     """A kind of program.
 
@@ -295,6 +285,7 @@ class ProgramType:
     :param own_helpers: helpers whose numbers mean something else to other program types (Windows' 0x10000 and up).
     :param attach_type: which attach type this value is narrowed to, or "".
     :param attach_rules: attach type → what differs under it.
+    :param chain: what several programs of this type at one hook come to.
     """
 
     name: str
@@ -312,6 +303,7 @@ class ProgramType:
     own_helpers: Mapping[int, Helper] = field(default_factory=dict, hash=False, repr=False)
     attach_type: str = ""
     attach_rules: Mapping[str, AttachRule] = field(default_factory=dict, hash=False, repr=False)
+    chain: ChainRule = field(default=ChainRule(), repr=False)
 
     def for_section(self, section: Section) -> ProgramType:
         """Return this type narrowed to what programs in ``section`` may do."""
@@ -332,6 +324,7 @@ class ProgramType:
             context=self.context.for_attach_type(attach_type),
             helpers=(self.helpers | rule.more_helpers) - rule.fewer_helpers,
             returns=self.returns if rule.returns is None else rule.returns,
+            chain=self.chain if rule.chain is None else rule.chain,
         )
 
 

@@ -12,7 +12,17 @@ from typing import Final
 from anybpf.platforms import windows_helpers as helpers
 from anybpf.platforms.declaration import table
 from anybpf.platforms.map_rules import WINDOWS_MAP_RULES
-from anybpf.platforms.model import Context, ContextField, FieldKind, Helper, MapKind, Platform, ProgramType, Section
+from anybpf.platforms.model import (
+    ChainRule,
+    Context,
+    ContextField,
+    FieldKind,
+    Helper,
+    MapKind,
+    Platform,
+    ProgramType,
+    Section,
+)
 
 __all__ = ("windows",)
 
@@ -150,6 +160,7 @@ _PROGRAM_TYPES: Final = (
         actions={1: "XDP_PASS", 2: "XDP_DROP", 3: "XDP_TX", 4: "XDP_REDIRECT"},
         passes=frozenset({1}),
         attach_types={"xdp": 1},
+        chain=ChainRule(known=frozenset({1, 2, 3, 4}), proceed=frozenset({1}), otherwise=2, fault=1, empty=1),
         packet_writable=True,
     ),
     ProgramType(

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anybpf.runtime.context import Context, default_context
     from anybpf.runtime.events import Event, EventLayout, layout_of
+    from anybpf.runtime.link import AttachPoint, Link, LinkStats
     from anybpf.runtime.maps import Map
     from anybpf.runtime.object import Object, load
     from anybpf.runtime.program import Mode, Packets, Program, Redirect, Replay, RunResult
     from anybpf.runtime.trace import TraceLine, TracePipe
 
 __all__ = (
+    "AttachPoint",
     "Context",
     "Event",
     "EventLayout",
+    "Link",
+    "LinkStats",
     "Map",
     "Mode",
     "Object",
@@ -38,7 +42,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    for part in ("context", "trace", "events", "maps", "program", "object") if name in __all__ else ():
+    for part in ("context", "trace", "events", "maps", "program", "link", "object") if name in __all__ else ():
         home = import_module(f"anybpf.runtime.{part}")
         if name in home.__all__:
             return getattr(home, name)

@@ -6,6 +6,7 @@ setup.py finds :data:`ffibuilder` here; nothing else imports this module.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -32,6 +33,20 @@ def _compile_flags() -> list[str]:
     return ["-std=c11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 
 
+def _in_order_of_use() -> list[Path]:
+    """Return the headers for cffi, each behind those that it includes."""
+    ordered: dict[Path, None] = {}
+
+    def visit(header: Path) -> None:
+        for name in re.findall(r'^#include "(api_\w+\.h)"', header.read_text(encoding="ascii"), re.MULTILINE):
+            visit(SOURCE / name)
+        ordered[header] = None
+
+    for header in sorted(SOURCE.glob("api_*.h")):
+        visit(header)
+    return list(ordered)
+
+
 def _declarations(headers: list[Path]) -> str:
     lines = [line for header in headers for line in header.read_text(encoding="ascii").splitlines()]
     opaque = "\n".join(f"typedef struct {name} {name};" for name in ("ab_engine", "ab_slot", "ab_map", "ab_program"))
@@ -39,7 +54,7 @@ def _declarations(headers: list[Path]) -> str:
 
 
 def _builder() -> FFI:
-    headers = sorted(SOURCE.glob("api_*.h"))
+    headers = _in_order_of_use()
     builder = FFI()
     builder.cdef(_declarations(headers))
     builder.set_source(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from anybpf.runtime.jit import CompiledCode
+    from anybpf.runtime.link import Link
     from anybpf.runtime.maps import Map
     from anybpf.runtime.program import Program
     from anybpf.runtime.trace import TracePipe
@@ -25,9 +25,9 @@ __all__ = ("Context", "default_context")
 class Context:
     """An execution context: programs and maps with their ids, the names that maps are pinned under, cpu slots.
 
-    It knows its programs and maps while somebody uses them, and holds only those that are pinned. Contexts share
-    nothing. Most users need only the one of the process (:func:`default_context`), which :func:`anybpf.load` uses when
-    none is given. A context manager: leaving it closes all programs and maps.
+    It knows its programs and maps while somebody uses them, and holds only those that are pinned or attached. Contexts
+    share nothing. Most users need only the one of the process (:func:`default_context`), which :func:`anybpf.load` uses
+    when none is given. A context manager: leaving it closes all programs and maps.
 
     :param cpus: cpu slots: how many threads may run programs at once (others wait for their turn), and how many values
         an entry of a per-CPU map has. By default as many as the machine has processors.
@@ -41,15 +41,15 @@ class Context:
         self.engine = ffi.gc(engine, lib.ab_engine_destroy)
         self.programs: WeakValueDictionary[int, Program] = WeakValueDictionary()
         self.maps: WeakValueDictionary[int, Map] = WeakValueDictionary()
+        self.links: dict[int, Link] = {}
         self.pins: dict[str, Map] = {}
-        self._ids = itertools.count(1)
         self._lock = threading.RLock()
         self._compiler: Executor | None = None
         self._retired: list[tuple[int, Any, list[CompiledCode]]] = []
 
     def next_id(self) -> int:
-        """Return an id that no program or link of this context has had. (Maps have ids of their own.)"""
-        return next(self._ids)
+        """Return an id that no program, map or link of this context has had."""
+        return int(lib.ab_engine_next_id(self.engine))
 
     @property
     def trace(self) -> TracePipe:
@@ -89,7 +89,12 @@ class Context:
                     self._retired.append(entry)
 
     def close(self) -> None:
-        """Close every program and map. No thread may be running programs of this context. Further calls do nothing."""
+        """Detach every link, close every program and map. Further calls do nothing.
+
+        No thread may be running programs of this context, except those of the hooks that are detached.
+        """
+        for link in list(self.links.values()):
+            link.detach()
         with self._lock:
             compiler, self._compiler = self._compiler, None
         if compiler is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -101,8 +101,9 @@ class Packets(Protocol):
 class Hook(Protocol):
     """An event source: :meth:`Program.attach` hands the program to it and returns the link that it makes."""
 
-    def attach(self, program: Program) -> Any:
-        """Begin to give events to ``program``; the link ends that when it is closed."""
+    @property
+    def attach(self) -> Callable[..., Any]:
+        """Called with the program, and parameters of the hook's own, to give events to it; returns the link."""
 
 
 def require_mode(mode: Mode) -> Mode:
@@ -224,9 +225,24 @@ class Program:
         """
         return self._run(packets.data, packets.offsets, packets.lengths, packets.times, mode, keep, packet_socket=True)
 
-    def attach(self, hook: Hook) -> Any:
-        """Attach to an event source; returns its link, a context manager that detaches when it is closed."""
-        return hook.attach(self)
+    def attach(self, hook: Hook, **parameters: Any) -> Any:
+        """Attach to an event source; returns its link, a context manager that detaches at its end.
+
+        :param parameters: the hook's own, such as ``priority``.
+        """
+        return hook.attach(self, **parameters)
+
+    @property
+    def engine_mode(self) -> int:
+        """The engine's number of the mode in which it runs when nobody says."""
+        return int(lib.AB_MODE_CHECKED if self.checked_only else _MODES[self.mode])
+
+    def warm(self) -> None:
+        """Have it compiled, in the background where its mode is automatic, since many events are to be expected."""
+        if self.mode == "jit":
+            self.native.compile()
+        elif self.mode is None and not self.checked_only:
+            self._warm(HOT_EVENTS)
 
     def _run(
         self,

@@ -1,7 +1,8 @@
-/* firewall: drops IPv4 packets whose source lies in a denied network, and flows that an exact rule names.
+/* firewall: drops IPv4 packets whose source lies in a denied network, and decides the others by exact rules for flows.
  *
  * `denied` holds networks by prefix: the longest that covers the source address decides, so a 1 inside a denied network
- * makes an exception. `rules` holds flows by their five values. `verdicts` counts what was done and why. */
+ * makes an exception. `rules` holds flows by their five values, each direction apart. What no rule names is treated as
+ * `otherwise` says, which may be changed at any time. `verdicts` counts what was done and why. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -13,6 +14,8 @@
 
 enum action { DENY = 0, ALLOW = 1 };
 enum verdict { PASSED, DENIED_NETWORK, DENIED_FLOW, VERDICTS };
+
+__u32 otherwise = ALLOW; /* enum action */
 
 struct network {
     __u32 prefix; /* bits of the address that count */
@@ -84,9 +87,7 @@ int firewall(struct xdp_md *ctx)
         flow.destination_port = ports->dest;
     }
     action = bpf_map_lookup_elem(&rules, &flow);
-    if (action && *action == DENY)
-        return decide(DENIED_FLOW);
-    return decide(PASSED);
+    return decide((action ? *action : otherwise) == DENY ? DENIED_FLOW : PASSED);
 }
 
 char _license[] SEC("license") = "GPL";

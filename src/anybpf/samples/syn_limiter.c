@@ -1,7 +1,8 @@
 /* syn_limiter: lets each IPv4 source open only so many TCP connections a second, and drops the SYNs beyond.
  *
- * The least recently seen sources are forgotten when the table is full. The limit is read-only data: change it before
- * loading. */
+ * Each source has a token bucket: it may open `burst` connections at once, and gets `syns_per_second` new tokens. Packets
+ * of connections that are open already always pass. The least recently seen sources are forgotten when the table is full.
+ * The limits are read-only data: change them before loading. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -13,30 +14,28 @@
 #define NANOSECONDS 1000000000ULL
 
 const volatile __u32 syns_per_second = 10;
+const volatile __u32 burst = 10;
 
 __u64 syns_passed;
 __u64 syns_dropped;
 
-struct window {
-    __u64 second; /* of the system's clock */
-    __u64 syns;   /* that came in it */
-};
-
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
     __uint(max_entries, 65536);
-    __type(key, __be32); /* source address */
-    __type(value, struct window);
+    __type(key, __be32);  /* source address */
+    __type(value, __u64); /* when its bucket is full again, nanoseconds of the system's clock */
 } sources SEC(".maps");
 
-/* Count a SYN; whether it is within the limit. Two CPUs that begin a second at once may let a few SYNs more pass. */
-static __always_inline int within_limit(struct window *window, __u64 second)
+/* Take a token from a bucket; whether there was one. Two CPUs at once may take the same one. */
+static __always_inline int take_token(__u64 *full_at, __u64 now)
 {
-    if (window->second != second) {
-        window->second = second;
-        window->syns = 0;
-    }
-    return __sync_fetch_and_add(&window->syns, 1) < syns_per_second;
+    __u64 token = NANOSECONDS / (syns_per_second ?: 1);
+    __u64 begin = *full_at > now ? *full_at : now;
+
+    if (begin + token > now + burst * token)
+        return 0;
+    *full_at = begin + token;
+    return 1;
 }
 
 SEC("xdp")
@@ -54,16 +53,15 @@ int syn_limiter(struct xdp_md *ctx)
         return XDP_PASS;
 
     __be32 source = ip->saddr;
-    __u64 second = bpf_ktime_get_ns() / NANOSECONDS;
-    struct window *window = bpf_map_lookup_elem(&sources, &source);
-    if (!window) {
-        struct window first = {.second = second};
-        bpf_map_update_elem(&sources, &source, &first, BPF_NOEXIST);
-        window = bpf_map_lookup_elem(&sources, &source);
-        if (!window)
+    __u64 *full_at = bpf_map_lookup_elem(&sources, &source);
+    if (!full_at) {
+        __u64 full = 0;
+        bpf_map_update_elem(&sources, &source, &full, BPF_NOEXIST);
+        full_at = bpf_map_lookup_elem(&sources, &source);
+        if (!full_at)
             return XDP_PASS;
     }
-    if (!within_limit(window, second)) {
+    if (!take_token(full_at, bpf_ktime_get_ns())) {
         __sync_fetch_and_add(&syns_dropped, 1);
         return XDP_DROP;
     }

@@ -5,6 +5,8 @@
 ab_engine *ab_engine_create(uint32_t cpus);
 /* No thread may be running programs. Maps that still exist keep working, and keep the engine's memory, until they end. */
 void ab_engine_destroy(ab_engine *engine);
+/* An id that no program, map or link of this engine has had. */
+uint32_t ab_engine_next_id(ab_engine *engine);
 uint32_t ab_engine_cpus(const ab_engine *engine);
 ab_slot *ab_slot_acquire(ab_engine *engine);
 void ab_slot_release(ab_slot *slot);

@@ -97,10 +97,10 @@ static int run_events(const ab_program *program, ab_slot *slot, ab_event *event,
 int32_t ab_batch_run(const ab_program *program, ab_event *event, ab_batch *batch) {
     ab_session session;
     if (event != NULL && batch->context != NULL && batch->context_length < event->context_size) return -AB_EINVAL;
-    int error = ab_session_begin(&session, program, batch->mode, event);
-    if (error) return error;
+    ab_session_open(&session, program->engine, event);
     uint64_t start = ab_clock_monotonic();
-    error = run_events(program, session.slot, event, batch);
+    int error = ab_session_mode(&session, batch->mode);
+    if (!error) error = run_events(program, session.slot, event, batch);
     batch->duration_ns += ab_clock_monotonic() - start;
     ab_session_finish(&session);
     return error;

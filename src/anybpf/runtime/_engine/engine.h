@@ -81,6 +81,7 @@ struct ab_slot {
     const ab_program *program;  /* the one that runs now */
     ab_redirect redirect;
     ab_event *event;            /* the event that runs now; set by whoever runs the program, may be NULL */
+    const struct ab_task *task; /* on whose behalf (api_chain.h); NULL: the thread that runs */
     /* Calls back into the running program at `callback` (what a function reference evaluates to in the tier that runs),
      * for bpf_loop and its kin. Set by the tier on entry. */
     uint64_t (*call)(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
@@ -154,6 +155,7 @@ struct ab_map {
 ab_engine *ab_engine_create(uint32_t cpus);
 void ab_engine_destroy(ab_engine *engine);
 uint32_t ab_engine_cpus(const ab_engine *engine);
+uint32_t ab_engine_next_id(ab_engine *engine); /* of programs, maps and links alike */
 ab_slot *ab_slot_acquire(ab_engine *engine);
 void ab_slot_release(ab_slot *slot);
 void ab_slot_enter(ab_slot *slot);

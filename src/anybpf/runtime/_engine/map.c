@@ -73,7 +73,7 @@ void ab_map_head_init(ab_map *map, ab_engine *engine, const ab_map_shape *shape,
     map->max_entries = shape->max_entries;
     map->flags = shape->flags;
     map->lock_offset = shape->lock_offset;
-    map->id = atomic_fetch_add_explicit(&engine->next_map, 1, memory_order_relaxed);
+    map->id = ab_engine_next_id(engine);
 }
 
 /* A map that waits for its grace period. */

@@ -12,10 +12,14 @@
 /* A slot of this thread, entered; and what it was doing before, since helpers may run programs too. */
 typedef struct ab_session {
     ab_slot *slot;
+    ab_checked *checked; /* made when a program first asks for that mode */
     ab_slot before;
 } ab_session;
 
-int ab_session_begin(ab_session *session, const ab_program *program, uint32_t mode, ab_event *event);
+/* Takes a slot of the engine (waits for one) and enters it, to run programs in AB_MODE_AUTOMATIC. */
+void ab_session_open(ab_session *session, ab_engine *engine, ab_event *event);
+/* From now on programs run in this mode: 0 or -ENOMEM. */
+int ab_session_mode(ab_session *session, uint32_t mode);
 void ab_session_finish(ab_session *session);
 
 /* Runs one event, or, when `event` is NULL, on memory. -AB_EFAULT: it was a checked run, and it stopped. */

@@ -48,7 +48,7 @@ ab_engine *ab_engine_create(uint32_t cpus) {
     }
     engine->cpus = cpus;
     atomic_init(&engine->epoch, AB_EPOCH_FIRST);
-    atomic_init(&engine->next_map, 1);
+    atomic_init(&engine->next_id, 1);
     atomic_init(&engine->users, 1);
     atomic_init(&engine->closed, 0);
     for (uint32_t cpu = 0; cpu < cpus; cpu++) {
@@ -86,6 +86,10 @@ void ab_engine_release(ab_engine *engine) {
     ab_condition_deinit(&engine->released);
     ab_mutex_deinit(&engine->mutex);
     free_memory(engine);
+}
+
+uint32_t ab_engine_next_id(ab_engine *engine) {
+    return atomic_fetch_add_explicit(&engine->next_id, 1, memory_order_relaxed);
 }
 
 uint32_t ab_engine_cpus(const ab_engine *engine) {

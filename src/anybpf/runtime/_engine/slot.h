@@ -15,7 +15,7 @@ struct ab_engine {
     ab_mutex mutex;            /* guards ownership of slots */
     uintptr_t *owners;         /* the thread that holds each slot, 0: free */
     ab_condition released;
-    _Atomic uint32_t next_map; /* ids of maps */
+    _Atomic uint32_t next_id; /* ids of programs, maps and links */
     _Atomic uint32_t users;    /* the engine's creator, and every map: the last one frees it */
     _Atomic uint32_t closed;   /* ab_engine_destroy was called */
     ab_trace *trace;           /* lines that programs print */

@@ -1,0 +1,15 @@
+/* chain.h: running what is attached at a point, for whoever brings events. */
+#ifndef ANYBPF_CHAIN_H
+#define ANYBPF_CHAIN_H
+
+#include "api_chain.h"
+#include "run.h"
+
+/* Runs the chain on `event`, which holds the packet and the context, and returns the verdict. The session is open
+ * (ab_session_open) on this thread; slot->redirect is what the last program decided. Call ab_slot_quiesce(session->slot)
+ * between events. */
+uint32_t ab_chain_run(ab_chain *chain, ab_session *session, ab_event *event);
+
+ab_engine *ab_chain_engine(const ab_chain *chain);
+
+#endif
