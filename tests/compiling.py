@@ -30,7 +30,7 @@ def compiled(directory: Path, source: str, platform: str = "linux") -> ObjectSpe
 
 
 @cache
-def sample(name: str) -> ObjectSpec:
+def sample(name: str, platform: str | None = None) -> ObjectSpec:
     """The object of a sample program; skips the test where no clang emits BPF."""
     require_clang()
-    return elf.parse(build(name), f"{name}.o")
+    return elf.parse(build(name, platform), f"{name}.o")

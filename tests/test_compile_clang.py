@@ -15,7 +15,7 @@ from anybpf import elf
 from anybpf.compile import compile_source, include_dir
 from anybpf.errors import CompileError
 from anybpf.platforms import program_type_for, recognise
-from anybpf.samples.build import SAMPLES, SHIPPED, build, platform_of
+from anybpf.samples.build import SAMPLES, SHIPPED, build, platforms_of
 from compiling import require_clang
 
 SOURCE_ROOT = Path(anybpf.__file__).resolve().parent.parent
@@ -165,16 +165,21 @@ class TestSamples:
         names = {source.stem for source in SOURCES}
         assert names >= {
             "count", "packet_counter", "firewall", "syn_limiter", "vlan_rewriter", "load_balancer", "event_sampler",
-            "droppacket", "droppacket_unsafe",
+            "droppacket", "droppacket_unsafe", "ping_filter", "vlan_nat", "dns_filter", "bind_monitor",
         }  # fmt: skip
 
-    @pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.stem)
-    def test_compile(self, source):
-        """Each compiles without a warning for its platform, which its object shows, and all its programs are XDP."""
-        spec = elf.parse(build(source.stem), source.name)
+    @pytest.mark.parametrize(
+        ("source", "name"),
+        [(source, name) for source in SOURCES for name in platforms_of(source)],
+        ids=lambda value: getattr(value, "stem", value),
+    )
+    def test_compile(self, source, name):
+        """Each compiles without a warning for its platforms, which its objects show, and has programs of one type."""
+        spec = elf.parse(build(source.stem, name), source.name)
         platform = recognise(spec)
-        assert platform.name == platform_of(source)
-        assert {program_type_for(platform, program).name for program in spec} == {"xdp"}
+        assert platform.name == name
+        expected = "bind" if source.stem == "bind_monitor" else "xdp"
+        assert {program_type_for(platform, program).name for program in spec} == {expected}
         for declared in spec.maps:
             assert platform.map_problem(declared) is None
 

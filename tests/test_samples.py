@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import anybpf
+import compiling
 from anybpf.errors import VerificationError
 from anybpf.runtime import Object
-from anybpf.samples.build import SAMPLES, build
-from compiling import require_clang
+from anybpf.samples.build import SAMPLES
 
 scapy = pytest.importorskip("scapy.all")
 
 DROP, PASS, TX = 1, 2, 3
 
 
-@pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every sample compiled."""
-    require_clang()
-    directory = tmp_path_factory.mktemp("samples")
-    for source in SAMPLES.glob("*.c"):
-        (directory / f"{source.stem}.o").write_bytes(build(source.stem))
-    return directory
-
-
 @pytest.fixture
-def sample(request: pytest.FixtureRequest, objects: Path) -> Iterator[Object]:
+def sample(request: pytest.FixtureRequest) -> Iterator[Object]:
     """The sample that the test class names, loaded and thereby verified."""
-    with anybpf.load(str(objects / f"{request.cls.NAME}.o")) as loaded:
+    with anybpf.load(compiling.sample(request.cls.NAME, getattr(request.cls, "PLATFORM", None))) as loaded:
         yield loaded
 
 
@@ -114,6 +104,17 @@ class TestFirewall:
         assert self.verdict(sample, tcp(dport=81)) == PASS
         assert self.verdict(sample, scapy.IPv6() / scapy.TCP()) == PASS
 
+    def test_otherwise(self, sample):
+        """When what no rule names is denied, only allowed flows pass, and what is no IPv4."""
+        assert sample.maps[".data"][0] == {"otherwise": 1}
+        sample.maps[".data"][0] = {"otherwise": 0}
+        key = address("192.0.2.1") + address("198.51.100.1") + struct.pack("!HHB3x", 1234, 80, 6)
+        sample.maps["rules"].raw[key] = struct.pack("<I", 1)
+        assert self.verdict(sample, tcp()) == PASS
+        assert self.verdict(sample, tcp(dport=81)) == DROP
+        assert self.verdict(sample, scapy.ARP()) == PASS
+        assert [sum(sample.maps["verdicts"][i]) for i in range(3)] == [2, 0, 1]
+
 
 class TestSynLimiter:
     """syn_limiter.c"""
@@ -121,14 +122,23 @@ class TestSynLimiter:
     NAME = "syn_limiter"
 
     def test_limit(self, sample):
-        """Beyond the limit of a second, a source's SYNs are dropped; other sources and packets are not affected."""
+        """When its bucket is empty, a source's SYNs are dropped; other sources and packets are not affected."""
         program = sample.programs["syn_limiter"]
         verdicts = [program.test_run(ethernet(tcp())).retval for _ in range(25)]
         assert verdicts[:10] == [PASS] * 10
-        assert verdicts.count(DROP) >= 5  # even if a new second began in between
+        assert verdicts.count(DROP) >= 5  # even if new tokens came in between
         assert program.test_run(ethernet(tcp("192.0.2.2"))).retval == PASS
         assert program.test_run(ethernet(tcp(flags="SA"))).retval == PASS
         assert sample.maps[".bss"][0] == {"syns_passed": verdicts.count(PASS) + 1, "syns_dropped": verdicts.count(DROP)}
+
+    def test_new_tokens(self, sample):
+        """A source that was cut off may open connections again after a pause, as many as tokens came in it."""
+        program = sample.programs["syn_limiter"]
+        verdicts = list(program.run_batch([ethernet(tcp())] * 20))
+        assert verdicts[:10] == [PASS] * 10
+        assert verdicts[-1] == DROP
+        time.sleep(0.25)
+        assert list(program.run_batch([ethernet(tcp())] * 2)) == [PASS] * 2
 
 
 class TestVlanRewriter:
@@ -149,6 +159,96 @@ class TestVlanRewriter:
             assert frame[scapy.Dot1Q].prio == 3
         assert (frame.src, frame.dst) == ("02:00:00:00:00:aa", "02:00:00:00:00:bb")
         assert bytes(frame[scapy.IP]) == bytes(tcp())
+
+
+class TestPingFilter:
+    """ping_filter.c"""
+
+    NAME = "ping_filter"
+
+    def test_drops_what_the_map_says(self, sample):
+        """Requests whose sequence number is a multiple of the number in the map are dropped, for IPv4 and IPv6."""
+        program = sample.programs["ping_filter"]
+        for ip, request in ((scapy.IP, scapy.ICMP), (scapy.IPv6, scapy.ICMPv6EchoRequest)):
+            frames = [ethernet(ip() / request(seq=n)) for n in range(1, 10)]
+            sample.maps["every"][0] = 0
+            assert list(program.run_batch(frames)) == [PASS] * 9
+            sample.maps["every"][0] = 4
+            assert list(program.run_batch(frames)) == [PASS, PASS, PASS, DROP] * 2 + [PASS]
+        assert list(sample.maps["echoes"].values()) == [32, 4]
+
+    def test_others_pass(self, sample):
+        """Replies, other messages and other protocols pass, and are not counted."""
+        sample.maps["every"][0] = 1
+        others = (scapy.IP() / scapy.ICMP(type=0), scapy.IPv6() / scapy.ICMPv6EchoReply(), tcp(), scapy.ARP())
+        assert list(sample.programs["ping_filter"].run_batch([ethernet(p) for p in others])) == [PASS] * 4
+        assert list(sample.maps["echoes"].values()) == [0, 0]
+
+
+class TestVlanNat:
+    """vlan_nat.c"""
+
+    NAME = "vlan_nat"
+    OUTSIDE = "203.0.113.9"
+
+    @pytest.fixture
+    def through(self, sample):
+        """A function that sends a packet through the program and returns the frame that comes out."""
+        sample.maps["settings"].raw[bytes(4)] = address(self.OUTSIDE) + struct.pack("<I", 100)
+
+        def run(packet):
+            out = sample.programs["vlan_nat"].test_run(ethernet(packet))
+            assert out.retval == PASS
+            return scapy.Ether(out.data)
+
+        return run
+
+    @pytest.mark.parametrize("transport", ["TCP", "UDP"])
+    def test_both_directions(self, through, transport):
+        """Leaving packets show the outside address and a port of their flow; the answers find back to the host."""
+        layer, ports = getattr(scapy, transport), {}
+        for host, port in (("10.0.0.1", 1000), ("10.0.0.2", 1000), ("10.0.0.1", 1001)) * 2:
+            packet = scapy.IP(src=host, dst="198.51.100.1") / layer(sport=port, dport=80) / b"request"
+            left = through(packet)
+            assert (left[scapy.Dot1Q].vlan, left[scapy.IP].src, left[layer].dport) == (100, self.OUTSIDE, 80)
+            assert ports.setdefault((host, port), left[layer].sport) == left[layer].sport
+            assert_checksums(left, layer)
+            answer = layer(sport=80, dport=left[layer].sport) / b"answer"
+            came = through(scapy.Dot1Q(vlan=100) / scapy.IP(src="198.51.100.1", dst=self.OUTSIDE) / answer)
+            assert scapy.Dot1Q not in came
+            assert (came[scapy.IP].dst, came[layer].dport, came[layer].sport) == (host, port, 80)
+            assert_checksums(came, layer)
+        assert len(set(ports.values())) == 3
+
+    def test_udp_without_a_checksum(self, through):
+        """A datagram without a checksum gets none; one whose new checksum is zero gets 0xffff, which means the same."""
+        packet = scapy.IP(src="10.0.0.1", dst="198.51.100.1") / scapy.UDP(sport=1, dport=2, chksum=0) / b"data"
+        assert through(packet)[scapy.UDP].chksum == 0
+        translated = scapy.IP(src=self.OUTSIDE, dst="198.51.100.1") / scapy.UDP(sport=32768, dport=2) / bytes(2)
+        missing = scapy.IP(bytes(translated))[scapy.UDP].chksum  # as the data it makes the new checksum zero
+        packet = scapy.IP(src="10.0.0.1", dst="198.51.100.1") / scapy.UDP(sport=1, dport=2) / missing.to_bytes(2, "big")
+        assert through(packet)[scapy.UDP].chksum == 0xFFFF
+
+    def test_others_keep_their_addresses(self, through):
+        """What is neither TCP nor UDP over IPv4 changes nothing but its tag, and so do fragments."""
+        fragment = scapy.IP(src="10.0.0.1", frag=10, proto=6) / (b"x" * 40)
+        for packet in (scapy.ARP(), scapy.IPv6() / scapy.TCP(), scapy.IP() / scapy.ICMP(), fragment):
+            left = through(packet)
+            assert bytes(left[scapy.Dot1Q].payload) == bytes(packet)
+            assert bytes(through(scapy.Dot1Q(vlan=100) / packet).payload) == bytes(packet)
+
+    def test_other_vlans_pass(self, through):
+        """What has another tag passes as it is."""
+        packet = scapy.Dot1Q(vlan=7) / tcp()
+        assert bytes(through(packet)) == ethernet(packet)
+
+
+def assert_checksums(frame, layer) -> None:
+    """The checksums of an IPv4 packet and its TCP or UDP header are right."""
+    fresh = scapy.IP(bytes(frame[scapy.IP]))
+    del fresh.chksum, fresh[layer].chksum
+    fresh = scapy.IP(bytes(fresh))
+    assert (frame[scapy.IP].chksum, frame[layer].chksum) == (fresh.chksum, fresh[layer].chksum)
 
 
 class TestLoadBalancer:
@@ -227,6 +327,94 @@ class TestDropPacket:
         sample.maps["interface_index_map"][0] = 99
         out = sample.programs["drop_packet"].test_run(ethernet(scapy.IP() / scapy.UDP()))
         assert out.retval == self.PASSES
+
+
+class TestDnsFilter:
+    """dns_filter.c, on Linux's platform"""
+
+    NAME = "dns_filter"
+    PASSES, DROPS = PASS, DROP
+
+    def verdicts(self, sample, *packets) -> list[int]:
+        """What the filter says of each packet."""
+        return list(sample.programs["dns_filter"].run_batch([ethernet(p) for p in packets]))
+
+    def query(self, source: str = "192.0.2.1"):
+        """A query."""
+        return scapy.IP(src=source) / scapy.UDP(dport=53) / scapy.DNS(qd=scapy.DNSQR(qname="example.org"))
+
+    def test_malformed(self, sample):
+        """Datagrams to the server's port that are too short for a query, or an answer, are dropped; others pass."""
+        answer = scapy.IP() / scapy.UDP(dport=53) / scapy.DNS(qr=1)
+        short = [scapy.IP() / scapy.UDP(dport=53) / bytes(n) for n in (0, 11)]
+        assert self.verdicts(sample, answer, *short) == [self.DROPS] * 3
+        others = (scapy.IP() / scapy.UDP(sport=53, dport=1234), tcp(dport=53), scapy.IPv6() / scapy.UDP(), scapy.ARP())
+        assert self.verdicts(sample, self.query(), *others) == [self.PASSES] * 5
+        assert list(sample.maps["requests"].values()) == [1, 3, 0]
+
+    def test_limit(self, sample):
+        """Beyond the limit of a second a source's queries are dropped, those of others are not."""
+        sample.maps["limit"][0] = 5
+        verdicts = self.verdicts(sample, *[self.query()] * 20)
+        assert verdicts[:5] == [self.PASSES] * 5
+        assert verdicts.count(self.DROPS) >= 10  # even if a new second began in between
+        assert self.verdicts(sample, self.query("192.0.2.2")) == [self.PASSES]
+        assert sample.maps["requests"][2] == verdicts.count(self.DROPS)
+
+
+class TestDnsFilterOnWindows(TestDnsFilter):
+    """dns_filter.c, on Windows' platform"""
+
+    PLATFORM = "windows"
+    PASSES, DROPS = 1, 2
+
+
+class TestBindMonitor:
+    """bind_monitor.c, on Windows' platform"""
+
+    NAME = "bind_monitor"
+    BIND, POST_BIND, UNBIND = range(3)
+    PERMIT, DENY = range(2)
+
+    def call(self, sample, operation: int, pid: int, app: str = "leak.exe") -> int:
+        """What the program answers when a process binds or gives back a port."""
+        context = struct.pack("<16xQ16xB3xIB", pid, 16, operation, 17)
+        return sample.programs["bind_monitor"].test_run(app.encode("utf-16-le"), context).retval
+
+    def held(self, sample) -> dict[int, tuple[int, str]]:
+        """Of each process the ports that it holds, and its name."""
+        held = {}
+        for key, value in sample.maps["process_map"].raw.items():
+            held[int.from_bytes(key, "little")] = int.from_bytes(value[:4], "little"), text(value[4:])
+        return held
+
+    def test_quota(self, sample):
+        """A process gets as many ports as the quota says, another one for each that it gives back, others their own."""
+        sample.maps["limits_map"][0] = 3
+        assert [self.call(sample, self.BIND, 7) for _ in range(5)] == [self.PERMIT] * 3 + [self.DENY] * 2
+        assert self.call(sample, self.BIND, 8, "other.exe") == self.PERMIT
+        assert self.held(sample) == {7: (3, "leak.exe"), 8: (1, "other.exe")}
+        assert self.call(sample, self.UNBIND, 7) == self.PERMIT
+        assert [self.call(sample, self.BIND, 7) for _ in range(2)] == [self.PERMIT, self.DENY]
+
+    def test_statistics(self, sample):
+        """A process that holds nothing is forgotten, what its executable did is not."""
+        sample.maps["limits_map"][0] = 2
+        for operation in (self.BIND, self.BIND, self.BIND, self.UNBIND, self.UNBIND, self.UNBIND, self.POST_BIND):
+            self.call(sample, operation, 7)
+        assert self.held(sample) == {}
+        counts = {text(key): struct.unpack("<3Q", value) for key, value in sample.maps["app_map"].raw.items()}
+        assert counts == {"leak.exe": (2, 1, 2)}
+
+    def test_no_quota(self, sample):
+        """Without a quota everything is permitted, and counted."""
+        assert {self.call(sample, self.BIND, 9, "x" * 100) for _ in range(50)} == {self.PERMIT}
+        assert self.held(sample) == {9: (50, "x" * 32)}
+
+
+def text(app_id: bytes) -> str:
+    """An application's name as the program keeps it."""
+    return app_id.decode("utf-16-le").rstrip("\0")
 
 
 def test_unsafe_is_refused():
