@@ -16,6 +16,7 @@ class ChainRule:
 
     :param known: values that mean something; any other counts as ``otherwise``. Empty: all of them.
     :param proceed: values after which the next program runs; None: any.
+    :param denied: values that fail the call with EPERM unless a program has set another error (``bpf_set_retval``).
     :param ranks: the value of the highest rank (0 where none is given) is the verdict, the later one of equals.
     :param fault: what a program that faults (unverified ones can) counts as.
     :param empty: the verdict when no program is attached.
@@ -25,6 +26,7 @@ class ChainRule:
 
     known: frozenset[int] = frozenset()
     proceed: frozenset[int] | None = None
+    denied: frozenset[int] = frozenset()
     ranks: Mapping[int, int] = field(default_factory=dict, hash=False)
     otherwise: int = 0
     fault: int = 0

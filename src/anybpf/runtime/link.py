@@ -245,6 +245,7 @@ def _native_rule(program_type: ProgramType) -> Any:
         {
             "known": _bits(rule.known) or _ALL,
             "proceed": _ALL if rule.proceed is None else _bits(rule.proceed),
+            "denied": _bits(rule.denied),
             "ranks": [rule.ranks.get(value, 0) for value in range(lib.AB_CHAIN_VERDICTS)],
             "otherwise": rule.otherwise,
             "fault": rule.fault,

@@ -14,6 +14,7 @@ typedef struct ab_attachment ab_attachment; /* one program's place at a point, a
 typedef struct ab_chain_rule {
     uint64_t known;         /* values that mean something; any other counts as `otherwise` */
     uint64_t proceed;       /* after these the next program runs */
+    uint64_t denied;        /* these fail a call with EPERM, unless a program has set another error (bpf_set_retval) */
     uint8_t ranks[64];      /* the value of the highest rank is the verdict, the later one of equals */
     uint32_t otherwise;
     uint32_t fault;         /* what a program that faults counts as */
@@ -34,7 +35,7 @@ typedef struct ab_attachment_counts {
 
 /* On whose behalf an event happens, when that is not the thread that brings it. */
 typedef struct ab_task {
-    uint64_t pid_tgid;      /* process id << 32 | thread id */
+    uint64_t pid_tgid;      /* process id << 32 | thread id; 0: it is that thread, and only the cookies say something */
     uint64_t uid_gid;       /* gid << 32 | uid */
     uint64_t socket_cookie; /* 0: unknown */
     uint64_t netns_cookie;  /* 0: unknown */

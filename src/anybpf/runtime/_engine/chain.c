@@ -182,10 +182,12 @@ uint32_t ab_chain_run(ab_chain *chain, ab_session *session, ab_event *event) {
     if (watch) memcpy(before, watched, rule->watch_size);
     session->slot->redirect.map = NULL;
     session->slot->redirect.target = session->slot->redirect.flags = 0;
+    session->slot->retval = 0;
     for (uint32_t i = 0; i < attached_here->count; i++) {
         int64_t value = run_one(attached_here->attachments[i], session, event);
         if (value < 0) value = rule->fault;
         else if (!has(rule->known, value)) value = rule->otherwise;
+        if (has(rule->denied, value) && !ab_is_error(session->slot->retval)) session->slot->retval = -AB_EPERM;
         if (i == 0 || rule->ranks[value] >= rule->ranks[verdict]) verdict = (uint32_t)value;
         if (!has(rule->proceed, value)) break;
         if (watch && memcmp(before, watched, rule->watch_size) != 0) break;

@@ -10,6 +10,9 @@
  * between events. */
 uint32_t ab_chain_run(ab_chain *chain, ab_session *session, ab_event *event);
 
+/* Whether a call's return value is an error number, as Linux tells them from results (IS_ERR_VALUE). */
+static inline int ab_is_error(int32_t retval) { return retval < 0 && retval >= -4095; }
+
 ab_engine *ab_chain_engine(const ab_chain *chain);
 
 #endif

@@ -82,6 +82,8 @@ struct ab_slot {
     ab_redirect redirect;
     ab_event *event;            /* the event that runs now; set by whoever runs the program, may be NULL */
     const struct ab_task *task; /* on whose behalf (api_chain.h); NULL: the thread that runs */
+    struct ab_socket_call *socket; /* the call that the event is (api_socket.h); NULL: it is none */
+    int32_t retval;             /* what bpf_get_retval answers: a negative error fails the call that the event is */
     /* Calls back into the running program at `callback` (what a function reference evaluates to in the tier that runs),
      * for bpf_loop and its kin. Set by the tier on entry. */
     uint64_t (*call)(ab_slot *slot, uint64_t callback, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);

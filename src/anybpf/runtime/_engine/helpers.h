@@ -133,7 +133,10 @@
     H("bpf_skb_get_tunnel_opt", skb_get_tunnel_opt) \
     H("bpf_skb_get_xfrm_state", skb_get_xfrm_state) \
     H("bpf_sock_ops_get_flow_id", sock_ops_get_flow_id) \
-    H("bpf_sock_addr_set_redirect_context", nowhere) \
+    H("bpf_sock_addr_set_redirect_context", sock_addr_set_redirect_context) \
+    H("bpf_bind", bind) \
+    H("bpf_get_retval", get_retval) \
+    H("bpf_set_retval", set_retval) \
     H("bpf_netevent_push_event", nowhere) \
     H("bpf_sock_addr_get_network_context", unknown_bytes) \
     H("bpf_process_get_image_path", unknown_bytes) \

@@ -1,8 +1,9 @@
-/* helpers_connection.c: which connection an event belongs to. There are no sockets here, so instead of numbering them, cookies
- * are made of what the event says: protocol, addresses and ports. All events of a connection give the same number, in every
- * run; 0 where the event says nothing of the kind, as Linux answers without a socket. */
+/* helpers_connection.c: which connection an event belongs to. Where no socket is known, cookies are made of what the event
+ * says: protocol, addresses and ports. All events of a connection give the same number, in every run; 0 where the event says
+ * nothing of the kind, as Linux answers without a socket. */
 #include <string.h>
 
+#include "api_chain.h"
 #include "hash.h"
 #include "helpers.h"
 #include "packet.h"
@@ -29,16 +30,21 @@ AB_HELPER(get_socket_cookie) {
     return event->kind == AB_EVENT_SKB ? ab_packet_connection(event) : 0;
 }
 
+/* The socket's own number where whoever brought the event knows it, else the one made of its addresses. */
+static uint64_t cookie_or(const ab_slot *slot, uint64_t number) {
+    return slot->task != NULL && slot->task->socket_cookie != 0 ? slot->task->socket_cookie : number;
+}
+
 /* A socket itself, of programs that trace the kernel: they never have one. */
 AB_HELPER(get_cookie_of_socket) { return 0; }
 /* struct bpf_sock_addr: user_family to user_port, family, type, protocol, msg_src_ip4 and msg_src_ip6. */
-AB_HELPER(get_cookie_of_sock_addr) { return number_of(a1, 0, 60, 0); }
+AB_HELPER(get_cookie_of_sock_addr) { return cookie_or(slot, number_of(a1, 0, 60, 0)); }
 /* struct bpf_sock: src_ip4 to dst_ip6, of the protocol before them. */
-AB_HELPER(get_cookie_of_sock) { return number_of(a1, 24, 72, word_at(a1, 12)); }
+AB_HELPER(get_cookie_of_sock) { return cookie_or(slot, number_of(a1, 24, 72, word_at(a1, 12))); }
 /* struct bpf_sock_ops: family to local_port. */
-AB_HELPER(get_cookie_of_sock_ops) { return number_of(a1, 20, 72, 0); }
+AB_HELPER(get_cookie_of_sock_ops) { return cookie_or(slot, number_of(a1, 20, 72, 0)); }
 
 /* eBPF for Windows' bpf_sock_addr_t: family to protocol, of the compartment behind them. */
-AB_HELPER(get_cookie_of_sock_addr_windows) { return number_of(a1, 0, 48, word_at(a1, 48)); }
+AB_HELPER(get_cookie_of_sock_addr_windows) { return cookie_or(slot, number_of(a1, 0, 48, word_at(a1, 48))); }
 /* Its bpf_sock_ops_t: family to protocol, of the compartment behind them. */
 AB_HELPER(sock_ops_get_flow_id) { return number_of(a1, 4, 49, word_at(a1, 52)); }

@@ -2,6 +2,7 @@
  * answers what Linux answers for a packet without a socket, a route, a class or tunnel metadata. */
 #include <string.h>
 
+#include "api_chain.h"
 #include "helpers.h"
 #include "packet.h"
 
@@ -14,8 +15,10 @@
 #define AF_INET_LINUX 2u
 #define AF_INET6_LINUX 10u
 
-/* Namespaces are told apart by cookies: there is one. */
-AB_HELPER(get_netns_cookie) { return FIRST_NAMESPACE; }
+/* Where nobody says, there is one network namespace. */
+AB_HELPER(get_netns_cookie) {
+    return slot->task != NULL && slot->task->netns_cookie != 0 ? slot->task->netns_cookie : FIRST_NAMESPACE;
+}
 AB_HELPER(get_socket_uid) { return OVERFLOW_UID; }
 AB_HELPER(get_cgroup_classid) { return 0; }
 AB_HELPER(get_route_realm) { return 0; }

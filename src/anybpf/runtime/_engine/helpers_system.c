@@ -1,6 +1,8 @@
-/* helpers_system.c: processors, randomness, and who runs the program: the thread that brought the event. */
+/* helpers_system.c: processors, randomness, and on whose behalf the program runs: of the task that
+ * the event names, or of the thread that brought it. */
 #include <string.h>
 
+#include "api_chain.h"
 #include "helpers.h"
 #include "process.h"
 
@@ -19,15 +21,35 @@ AB_HELPER(get_prandom_u32) {
 AB_HELPER(get_smp_processor_id) { return slot->cpu; }
 AB_HELPER(get_numa_node_id) { return ab_numa_node(); }
 
-AB_HELPER(get_current_pid_tgid) { return (uint64_t)ab_process_id() << 32 | ab_thread_id(); }
-AB_HELPER(get_current_uid_gid) { return ab_process_uid_gid(); }
+/* The task that the event names; NULL: it is the thread that runs. */
+static const ab_task *named_task(const ab_slot *slot) {
+    return slot->task != NULL && slot->task->pid_tgid != 0 ? slot->task : NULL;
+}
+
+/* Whether what the operating system says of this process is true of the task. */
+static int is_of_this_process(const ab_slot *slot) {
+    const ab_task *task = named_task(slot);
+    return task == NULL || task->pid_tgid >> 32 == ab_process_id();
+}
+
+AB_HELPER(get_current_pid_tgid) {
+    const ab_task *task = named_task(slot);
+    return task != NULL ? task->pid_tgid : (uint64_t)ab_process_id() << 32 | ab_thread_id();
+}
+
+AB_HELPER(get_current_uid_gid) {
+    const ab_task *task = named_task(slot);
+    return task != NULL ? task->uid_gid : ab_process_uid_gid();
+}
 
 AB_HELPER(get_current_comm) {
+    const ab_task *task = named_task(slot);
     char name[AB_COMM_SIZE];
     uint32_t size = (uint32_t)a2;
     if (size == 0) return 0;
     char *out = ab_pointer(a1);
-    ab_thread_name(name);
+    if (task != NULL) memcpy(name, task->comm, sizeof name);
+    else ab_thread_name(name);
     uint32_t copied = size < AB_COMM_SIZE ? size : AB_COMM_SIZE;
     memset(out, 0, size);
     memcpy(out, name, copied);
@@ -35,7 +57,12 @@ AB_HELPER(get_current_comm) {
     return 0;
 }
 
-AB_HELPER(get_current_process_start_key) { return ab_process_start_key(); }
-AB_HELPER(get_current_thread_create_time) { return ab_thread_create_time(); }
-AB_HELPER(get_current_logon_id) { return ab_process_logon_id(); }
-AB_HELPER(is_current_admin) { return ab_result(ab_process_is_admin()); }
+/* Of another process these are not known. */
+AB_HELPER(get_current_process_start_key) { return is_of_this_process(slot) ? ab_process_start_key() : 0; }
+AB_HELPER(get_current_thread_create_time) { return is_of_this_process(slot) ? ab_thread_create_time() : 0; }
+AB_HELPER(get_current_logon_id) { return is_of_this_process(slot) ? ab_process_logon_id() : 0; }
+
+AB_HELPER(is_current_admin) {
+    if (is_of_this_process(slot)) return ab_result(ab_process_is_admin());
+    return ab_result(ab_user_is_admin((uint32_t)slot->task->uid_gid));
+}

@@ -14,8 +14,7 @@ AB_HELPER(csum_diff_windows) {
 /* Its flags are ignored. */
 AB_HELPER(ringbuf_output_windows) { return ab_result(ab_ringbuf_output(ab_pointer(a1), ab_pointer(a2), a3, 0)); }
 
-/* bpf_sock_addr_set_redirect_context(context, data, size): there is no connection that could carry the data;
- * bpf_netevent_push_event(context): nobody listens. */
+/* bpf_netevent_push_event(context): nobody listens. */
 AB_HELPER(nowhere) { return ab_result(-1); }
 
 /* bpf_sock_addr_get_network_context(context, out, size), bpf_process_get_image_path(context, path, size) */

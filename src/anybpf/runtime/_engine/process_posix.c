@@ -30,6 +30,8 @@ uint64_t ab_process_logon_id(void) { return 0; }
 
 int32_t ab_process_is_admin(void) { return geteuid() == 0; }
 
+int32_t ab_user_is_admin(uint32_t uid) { return uid == 0; }
+
 int ab_random_bytes(void *out, size_t size) { return getentropy(out, size) == 0 ? 0 : -AB_EFAULT; }
 #else
 typedef int ab_process_posix_is_empty; /* ISO C wants a declaration in every file */

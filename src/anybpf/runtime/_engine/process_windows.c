@@ -67,6 +67,11 @@ int32_t ab_process_is_admin(void) {
     return member != FALSE;
 }
 
+int32_t ab_user_is_admin(uint32_t uid) {
+    (void)uid;
+    return -AB_EPERM;
+}
+
 uint32_t ab_numa_node(void) {
     PROCESSOR_NUMBER processor;
     USHORT node = 0;

@@ -8,6 +8,8 @@ void ab_session_open(ab_session *session, ab_engine *engine, ab_event *event) {
     slot->tier = NULL;
     slot->event = event;
     slot->task = NULL;
+    slot->socket = NULL;
+    slot->retval = 0;
     slot->stack_base = slot->stack_top;
     ab_slot_enter(slot);
 }
@@ -31,6 +33,8 @@ void ab_session_finish(ab_session *session) {
     slot->tier = session->before.tier;
     slot->event = session->before.event;
     slot->task = session->before.task;
+    slot->socket = session->before.socket;
+    slot->retval = session->before.retval;
     slot->stack_base = session->before.stack_base;
     slot->stack_top = session->before.stack_top;
     slot->program = session->before.program;
