@@ -1,6 +1,6 @@
 """Send frames as fast as they go, or at a rate, straight to an interface: ``flood.py INTERFACE FRAMES [RATE] [COUNT]``.
 
-FRAMES is a file with one frame a line in hex; they are sent in turn, over and over, until COUNT (0: for ever) or a signal.
+FRAMES is a file with one frame a line in hex; they are sent in turn, over and over, until COUNT (0: for ever) or SIGTERM.
 Frames are prepared once and handed to the kernel a thousand a call. Prints the number sent when it ends. Linux, root.
 """
 

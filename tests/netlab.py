@@ -6,8 +6,8 @@ where a hook joins them (or not)::
     host a                              here                              host b
     eth0  ------------------------  left      right  -----------------------  eth0
 
-Offloads stay at their defaults, so what arrives at ``left`` and ``right`` is what interfaces of a real Linux machine hand
-over: segments of 64 KiB, and checksums that nobody has computed yet.
+Offloads stay at their defaults, so what arrives at ``left`` and ``right`` is what Linux hands its interfaces: segments of
+64 KiB, and checksums that nobody has computed yet.
 """
 
 from __future__ import annotations
