@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from anybpf.platforms.linux import linux
-from anybpf.platforms.linux_program_types import ATTACH_TYPES
+from anybpf.platforms.linux_attach import ATTACH_TYPES
 from anybpf.platforms.model import Helper, Platform
 from anybpf.platforms.windows import windows
 

@@ -13,6 +13,7 @@ from typing import Final
 from anybpf.platforms import linux_contexts as contexts
 from anybpf.platforms import linux_helper_groups as groups
 from anybpf.platforms.declaration import names, table
+from anybpf.platforms.linux_attach import ATTACH_TYPES, BIND_CHAIN, CGROUP_CHAIN, XDP_ACTIONS, XDP_CHAIN
 from anybpf.platforms.linux_helpers_network import CGROUP_CLASS_OF_PACKET
 from anybpf.platforms.linux_helpers_socket import (
     COOKIE_OF_SOCK,
@@ -22,27 +23,9 @@ from anybpf.platforms.linux_helpers_socket import (
     SOCKET_OPTIONS_OF_SOCKET,
     STORAGE_OF_CONTEXT,
 )
-from anybpf.platforms.model import AttachRule, ChainRule, Context, ProgramType, Section
+from anybpf.platforms.model import AttachRule, Context, ProgramType, Section
 
-__all__ = ("ATTACH_TYPES", "PROGRAM_TYPES")
-
-#: ``enum bpf_attach_type`` in its order, without its ``BPF_`` prefix, as bpftool prints it.
-_IN_ORDER: Final = (
-    "cgroup_inet_ingress", "cgroup_inet_egress", "cgroup_inet_sock_create", "cgroup_sock_ops",
-    "sk_skb_stream_parser", "sk_skb_stream_verdict", "cgroup_device", "sk_msg_verdict", "cgroup_inet4_bind",
-    "cgroup_inet6_bind", "cgroup_inet4_connect", "cgroup_inet6_connect", "cgroup_inet4_post_bind",
-    "cgroup_inet6_post_bind", "cgroup_udp4_sendmsg", "cgroup_udp6_sendmsg", "lirc_mode2", "flow_dissector",
-    "cgroup_sysctl", "cgroup_udp4_recvmsg", "cgroup_udp6_recvmsg", "cgroup_getsockopt", "cgroup_setsockopt",
-    "trace_raw_tp", "trace_fentry", "trace_fexit", "modify_return", "lsm_mac", "trace_iter",
-    "cgroup_inet4_getpeername", "cgroup_inet6_getpeername", "cgroup_inet4_getsockname", "cgroup_inet6_getsockname",
-    "xdp_devmap", "cgroup_inet_sock_release", "xdp_cpumap", "sk_lookup", "xdp", "sk_skb_verdict",
-    "sk_reuseport_select", "sk_reuseport_select_or_migrate", "perf_event", "trace_kprobe_multi", "lsm_cgroup",
-    "struct_ops", "netfilter", "tcx_ingress", "tcx_egress", "trace_uprobe_multi", "cgroup_unix_connect",
-    "cgroup_unix_sendmsg", "cgroup_unix_recvmsg", "cgroup_unix_getpeername", "cgroup_unix_getsockname",
-    "netkit_primary", "netkit_peer", "trace_kprobe_session", "trace_uprobe_session",
-)  # fmt: skip
-#: Name of an attach type → its number.
-ATTACH_TYPES: Final = {name: number for number, name in enumerate(_IN_ORDER)}
+__all__ = ("PROGRAM_TYPES",)
 
 
 def _attach(text: str) -> dict[str, int]:
@@ -60,9 +43,6 @@ def _rules(rule: AttachRule, attach_types: Iterable[str]) -> dict[str, AttachRul
 
 
 _YES_OR_NO: Final = (0, 1)
-_XDP_ACTIONS: Final = {0: "XDP_ABORTED", 1: "XDP_DROP", 2: "XDP_PASS", 3: "XDP_TX", 4: "XDP_REDIRECT"}
-#: The next program sees what passes, as with libxdp's dispatcher; unknown actions abort; without a program all pass.
-_XDP_CHAIN: Final = ChainRule(known=frozenset(_XDP_ACTIONS), proceed=frozenset({2}), otherwise=0, fault=2, empty=2)
 _TC_ACTIONS: Final = {
     -1: "TC_ACT_UNSPEC", 0: "TC_ACT_OK", 1: "TC_ACT_RECLASSIFY", 2: "TC_ACT_SHOT", 3: "TC_ACT_PIPE", 4: "TC_ACT_STOLEN",
     5: "TC_ACT_QUEUED", 6: "TC_ACT_REPEAT", 7: "TC_ACT_REDIRECT", 8: "TC_ACT_TRAP",
@@ -82,10 +62,10 @@ _PACKETS: Final = (
             *_sections("xdp", "xdp", prefix=True),
         ),
         helpers=groups.XDP,
-        actions=_XDP_ACTIONS,
+        actions=XDP_ACTIONS,
         passes=frozenset({2}),
         attach_types=_attach("xdp xdp_devmap xdp_cpumap"),
-        chain=_XDP_CHAIN,
+        chain=XDP_CHAIN,
         packet_writable=True,
     ),
     ProgramType(
@@ -265,6 +245,7 @@ _CGROUPS: Final = (
         attach_types=_attach(
             "cgroup_inet_sock_create cgroup_inet_sock_release cgroup_inet4_post_bind cgroup_inet6_post_bind"
         ),
+        chain=CGROUP_CHAIN,
     ),
     ProgramType(
         "cgroup_sock_addr", 18, contexts.SOCK_ADDR,
@@ -274,8 +255,9 @@ _CGROUPS: Final = (
         returns=_YES_OR_NO,
         actions=_DENY_OR_ALLOW,
         attach_types={**_BIND_HOOKS, **_CONNECT_HOOKS, **_OTHER_ADDRESS_HOOKS, **_NAME_HOOKS},
+        chain=CGROUP_CHAIN,
         attach_rules={
-            **_rules(AttachRule(returns=(0, 3)), _BIND_HOOKS),
+            **_rules(AttachRule(returns=(0, 3), chain=BIND_CHAIN), _BIND_HOOKS),
             **_rules(AttachRule(more_helpers=names("bind")), _CONNECT_HOOKS),
             **_rules(AttachRule(returns=(1, 1), fewer_helpers=groups.RETURN_VALUE), _NAME_HOOKS),
         },

@@ -7,12 +7,14 @@ verdicts are public facts of the microsoft/ebpf-for-windows, xdp-for-windows and
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from anybpf.platforms import windows_helpers as helpers
 from anybpf.platforms.declaration import table
 from anybpf.platforms.map_rules import WINDOWS_MAP_RULES
 from anybpf.platforms.model import (
+    AttachRule,
     ChainRule,
     Context,
     ContextField,
@@ -143,6 +145,16 @@ _SOCK_ADDR_HOOKS: Final = {
     "cgroup/listen4": ("cgroup_inet4_listen", 16),
     "cgroup/listen6": ("cgroup_inet6_listen", 17),
 }
+#: The first REJECT ends it; PROCEED_HARD outranks PROCEED_SOFT.
+_SOCK_ADDR_CHAIN: Final = ChainRule(
+    known=frozenset({0, 1, 2}), proceed=frozenset({1, 2}), ranks={0: 3, 2: 2, 1: 1}, fault=1, empty=1
+)
+#: And so does the first program that redirects the connection.
+_REDIRECT_CHAIN: Final = replace(_SOCK_ADDR_CHAIN, watched=("user_ip", "user_port"))
+#: Where one program may be attached (one a compartment; there is one here).
+_SINGLE_SOCK_ADDR: Final = (
+    "cgroup_inet4_recv_accept", "cgroup_inet6_recv_accept", "cgroup_inet4_listen", "cgroup_inet6_listen",
+)  # fmt: skip
 
 
 def _prefix(name: str, attach_type: str) -> tuple[Section, ...]:
@@ -169,6 +181,7 @@ _PROGRAM_TYPES: Final = (
         helpers=_names(()),
         actions={0: "BIND_PERMIT_SOFT", 1: "BIND_DENY", 2: "BIND_REDIRECT", 3: "BIND_PERMIT_HARD"},
         attach_types={"bind": 2},
+        chain=ChainRule(known=frozenset({0, 1, 2, 3}), otherwise=1, single=True),
     ),
     ProgramType(
         "sock_addr", 3, _SOCK_ADDR,
@@ -181,6 +194,11 @@ _PROGRAM_TYPES: Final = (
             2: "BPF_SOCK_ADDR_VERDICT_PROCEED_HARD",
         },
         attach_types=dict(_SOCK_ADDR_HOOKS.values()),
+        chain=_SOCK_ADDR_CHAIN,
+        attach_rules={
+            **dict.fromkeys(("cgroup_inet4_connect", "cgroup_inet6_connect"), AttachRule(chain=_REDIRECT_CHAIN)),
+            **dict.fromkeys(_SINGLE_SOCK_ADDR, AttachRule(chain=replace(_SOCK_ADDR_CHAIN, single=True))),
+        },
     ),
     ProgramType(
         "sockops", 4, _SOCK_OPS,
