@@ -20,6 +20,7 @@ COMMANDS = {
     "disasm": "disasm_command",
     "verify": "verify_command",
     "run": "run_command",
+    "attach": "attach_command",
     "demo": "demo_command",
 }
 

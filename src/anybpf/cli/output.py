@@ -30,10 +30,11 @@ def report_error(kind: str, message: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as indented JSON; bytes become hex text."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_encode))
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=encode))
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
+    """Return the JSON form of what JSON does not know: bytes as hex text, sets as sorted lists."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
     if isinstance(value, (set, frozenset)):

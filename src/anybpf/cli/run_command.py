@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 import anybpf
 from anybpf.cli.inputs import (
@@ -22,21 +21,17 @@ from anybpf.cli.inputs import (
     read_object,
     type_option,
 )
+from anybpf.cli.map_entries import action_name, entries, print_map
 from anybpf.cli.output import console, print_json, table
 from anybpf.cli.verify_command import failure_record
 from anybpf.errors import VerificationError
 from anybpf.hooks import Pcap, Totals
 from anybpf.hooks.pcap import Progress as ProgressCallback
-from anybpf.platforms import MapKind, ProgramType
 from anybpf.runtime import Map, Object, Program
 from anybpf.verifier import Failure
 
 #: Captures smaller than this are done before a progress bar could be read.
 PROGRESS_BYTES = 20_000_000
-RINGS = frozenset({MapKind.RINGBUF, MapKind.PERF_EVENT_ARRAY})
-QUEUES = frozenset({MapKind.QUEUE, MapKind.STACK})
-#: Entries of a map that the tables show; --json gives all.
-SHOWN_ENTRIES = 20
 
 
 @click.command("run")
@@ -121,42 +116,6 @@ def rejected_record(object_name: str, program: str, failure: Failure, mode: str 
     }
 
 
-def action_name(program_type: ProgramType, number: int) -> str:
-    """Return the name of a return value, such as XDP_PASS, or the number as text."""
-    signed = number - (1 << 32) if number >= 1 << 31 else number
-    return program_type.actions.get(number) or program_type.actions.get(signed) or str(signed)
-
-
-def entries(held: Map) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a map as typed keys and values, by key; rings, queues and stacks are emptied, in order."""
-    if held.kind in RINGS:
-        values: Iterable[Any] = held.drain()
-    elif held.kind in QUEUES:
-        values = emptied(held)
-    elif held.kind is MapKind.BLOOM_FILTER:
-        values = ()  # nobody can list what a bloom filter has seen
-    else:
-        for key, value in sorted(held.items(), key=lambda entry: rank(entry[0])):
-            yield {"key": key, "value": value.name if isinstance(value, (Program, Map)) else value}
-        return
-    for number, value in enumerate(values):
-        yield {"key": number, "value": value}
-
-
-def rank(key: Any) -> Any:
-    """Return what sorts typed keys of one map: numbers by value, structs by their members in order."""
-    if isinstance(key, Mapping):
-        return [rank(member) for member in key.values()]
-    return [rank(element) for element in key] if isinstance(key, (list, tuple)) else key
-
-
-def emptied(queue: Map) -> Iterator[Any]:
-    """Yield what a queue or stack holds, taking it out."""
-    with suppress(KeyError):
-        while True:
-            yield queue.pop()
-
-
 def print_record(record: dict[str, Any], maps: Iterable[Map]) -> None:
     """Print a run: how many packets ended how, what the maps hold, what a packet cost."""
     out = console()
@@ -174,28 +133,6 @@ def print_record(record: dict[str, Any], maps: Iterable[Map]) -> None:
         if held.name in record["maps"] and not held.spec.is_data:
             print_map(held.name, held.kind.value, record["maps"][held.name])
     out.print(f"\n{record['ns_per_packet']} ns a packet ({record['mode']})")
-
-
-def print_map(name: str, kind: str, held: list[dict[str, Any]]) -> None:
-    """Print the first entries of a map that are not all zero."""
-    telling = [entry for entry in held if not is_zero(entry["value"])]
-    rows = [(entry["key"], entry["value"]) for entry in telling[:SHOWN_ENTRIES]]
-    note = f", {len(held) - len(telling)} of them zero" if len(telling) < len(held) else ""
-    numbers = [c for n, c in enumerate(("key", "value")) if all(isinstance(row[n], int) for row in rows)]
-    title = f"map {name} ({kind}): {len(held)} {'entry' if len(held) == 1 else 'entries'}{note}"
-    console().print()
-    console().print(table(title, ["key", "value"], rows, numbers=numbers) if rows else Text(title, "bold"))
-    if len(telling) > SHOWN_ENTRIES:
-        console().print(f"… and {len(telling) - SHOWN_ENTRIES} more; --json lists them all")
-
-
-def is_zero(value: Any) -> bool:
-    """Whether a typed value is zero in all its parts."""
-    if isinstance(value, Mapping):
-        return all(map(is_zero, value.values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(is_zero, value))
-    return not any(value) if isinstance(value, bytes) else value == 0
 
 
 @contextmanager

@@ -37,11 +37,12 @@ class Accepts:
 class Hook(abc.ABC):
     """An event source.
 
-    :cvar name: what the command line and messages call it. :cvar takes: the program types that it takes.
+    :cvar name: what the command line and messages call it.
+    :cvar takes: the program types that it takes; a hook that tells otherwise has its own :meth:`require`.
     """
 
     name: ClassVar[str]
-    takes: ClassVar[tuple[Accepts, ...]]
+    takes: ClassVar[tuple[Accepts, ...]] = ()
 
     def require(self, program: Program) -> None:
         """Raise HookError when this hook has no events for programs of this type."""
