@@ -41,6 +41,8 @@ class FieldKind(enum.Enum):
     PACKET = "packet"  # first byte of the event's data
     PACKET_END = "packet_end"  # one past the last byte
     PACKET_META = "packet_meta"  # first byte of the metadata before the data
+    BUFFER = "buffer"  # first byte of ContextField.buffer: a real pointer, as is the next
+    BUFFER_END = "buffer_end"  # one past its last byte
     SOCKET = "socket"  # a pointer to ContextField.structure
     SOCKET_OR_NULL = "socket_or_null"
     FLOW_KEYS = "flow_keys"  # a pointer to a struct bpf_flow_keys (56 bytes)
@@ -61,6 +63,9 @@ class ContextField:
     :param wide: 8-byte aligned loads (and stores where writable) over two 4-byte elements are allowed.
     :param attach_types: the field exists for these attach types only; empty: for all.
     :param structure: name in Platform.structures of what a pointer field points to.
+    :param buffer: name of the buffer that the pointer bounds; one context may have several. Buffers' pointers stand in
+        pairs at the start of the context, so that the engine can set them without knowing more.
+    :param buffer_writable: programs may store to that buffer.
     """
 
     name: str
@@ -77,6 +82,8 @@ class ContextField:
     wide: bool = False
     attach_types: frozenset[str] = frozenset()
     structure: str = ""
+    buffer: str = ""
+    buffer_writable: bool = False
 
     def __post_init__(self) -> None:
         if not self.element:

@@ -71,6 +71,8 @@ _FIELDS = {
     FieldKind.PACKET: lib.AB_FIELD_DATA,
     FieldKind.PACKET_END: lib.AB_FIELD_DATA_END,
     FieldKind.PACKET_META: lib.AB_FIELD_DATA_META,
+    FieldKind.BUFFER: lib.AB_FIELD_BUFFER,
+    FieldKind.BUFFER_END: lib.AB_FIELD_BUFFER_END,
 }
 
 
@@ -196,5 +198,5 @@ def _context_fields(context: Context) -> Iterable[dict[str, int]]:
                 "offset": field.offset,
                 "size": field.size,
                 "kind": _FIELDS.get(field.kind, lib.AB_FIELD_NUMBER),
-                "writable": field.writable,
+                "writable": field.writable or field.buffer_writable,
             }

@@ -4,13 +4,16 @@ Reads: a program type's context. Gives: :class:`EventLayout`, which says what ki
 initial bytes of its context; and :class:`Event`, the buffer itself.
 
 Defaults are those of Linux's ``BPF_PROG_TEST_RUN`` on the loopback interface (interface index 1): a ``__sk_buff`` has
-its length, protocol and packet type from the packet, everything else is zero. As there, programs on ``__sk_buff``
+its length, protocol and packet type from the packet, everything else is zero. The data of an event whose context has
+buffers are those buffers, one behind the other; the context says how long each is. As in Linux, programs on
+``__sk_buff``
 other than those of traffic control see packets from the network header on: the first 14 bytes, the Ethernet header,
 are taken away before the run and are zeros in what comes back.
 """
 
 from __future__ import annotations
 
+import struct
 import sys
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,6 +27,8 @@ __all__ = ("ETHERNET_HEADER", "Event", "EventLayout", "layout_of")
 
 ETHERNET_HEADER = 14  # bytes
 _LOOPBACK = 1  # interface index
+_EINVAL = 22
+_BOUNDS = struct.Struct("=QQ")  # of a buffer, in the context
 
 #: Kinds of events by the context's BTF name; all others are plain.
 _KINDS = {"xdp_md": lib.AB_EVENT_XDP, "__sk_buff": lib.AB_EVENT_SKB, "xdp_md_t": lib.AB_EVENT_XDP_WINDOWS}
@@ -36,9 +41,10 @@ _DEFAULTS = {
 #: Programs on ``__sk_buff`` that see the link-layer header, wherever they run.
 _LINK_LAYER = frozenset({"sched_cls", "sched_act"})
 _SOCKET_FILTER = "socket_filter"
+_BUFFER = (FieldKind.BUFFER, FieldKind.BUFFER_END)
 _PACKET = (FieldKind.PACKET, FieldKind.PACKET_END, FieldKind.PACKET_META)
 #: What a program may follow as a pointer without a check: never the user's to set.
-_POINTERS = (FieldKind.SOCKET_OR_NULL, FieldKind.FLOW_KEYS)
+_POINTERS = (FieldKind.SOCKET_OR_NULL, FieldKind.FLOW_KEYS, FieldKind.BUFFER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,24 @@ class EventLayout:
     link_layer: bool = True
 
     @property
+    def buffer_ends(self) -> tuple[ContextField, ...]:
+        """The fields that say, in a context that is given, how many bytes of the data each buffer has, in order.
+
+        :raises EventError: the context does not begin with its buffers' pointers, in pairs of 8 bytes.
+        """
+        pointers = [f for f in self.context.fields if f.kind in _BUFFER]
+        starts, ends = pointers[::2], pointers[1::2]
+        placed = [(f.kind, f.buffer, f.offset, f.size) for f in pointers]
+        paired = [
+            (kind, start.buffer, 16 * number + 8 * position, 8)
+            for number, start in enumerate(starts)
+            for position, kind in enumerate(_BUFFER)
+        ]
+        if placed != paired:
+            raise EventError(f"{self.context.name} does not begin with the pointers of its buffers, in pairs")
+        return tuple(ends)
+
+    @property
     def packet_fields(self) -> tuple[ContextField, ...]:
         """The fields that hold packet pointers."""
         return tuple(f for f in self.context.fields if f.kind in _PACKET)
@@ -62,8 +86,11 @@ class EventLayout:
     def context_bytes(self, given: bytes | None = None) -> bytes:
         """Return the context's initial bytes: ``given``, filled up with zeros, and with defaults where it has zeros.
 
+        :returns: nothing where none is given and the context has buffers: then all data are the first one's.
         :raises EventError: ``given`` is longer than the context, or sets a field that is a pointer.
         """
+        if given is None and self.buffer_ends:
+            return b""
         given = given or b""
         if len(given) > self.context.size:
             raise EventError(
@@ -131,6 +158,7 @@ class Event:
             raise EventError(f"no memory for an event of {capacity} bytes with a context of {layout.context.size}")
         if not layout.link_layer:
             lib.ab_event_hide_link_layer(self._event)
+        lib.ab_event_set_buffers(self._event, len(layout.buffer_ends))
 
     @property
     def handle(self) -> Any:
@@ -151,7 +179,9 @@ class Event:
                 f"give at least {ETHERNET_HEADER} bytes"
             )
         metadata = self.layout.metadata_size(context, len(data))
-        error = lib.ab_event_load(self._event, data, len(data), self.layout.context_bytes(context))
+        error = lib.ab_event_load(self._event, data, len(data), self.layout.context_bytes(context) or ffi.NULL)
+        if error == -_EINVAL:
+            raise EventError(f"the buffers of the given context are longer together than the {len(data)} bytes of data")
         if error:
             raise EventError(f"a packet of {len(data)} bytes is too large for an event")
         if metadata and lib.ab_event_set_metadata(self._event, metadata):
@@ -166,7 +196,10 @@ class Event:
         return packet if self.layout.link_layer else bytes(ETHERNET_HEADER) + packet
 
     def context(self) -> bytes:
-        """Return the context as it stands; packet fields are offsets in :meth:`data`, ``data_meta`` is 0."""
+        """Return the context as it stands; packet fields are offsets in :meth:`data`, ``data_meta`` is 0.
+
+        Buffers are as in a context that is given: 0 and their length.
+        """
         result = bytearray(ffi.buffer(lib.ab_event_context(self._event), self.layout.context.size))
         start = lib.ab_event_metadata_size(self._event)
         places = {
@@ -176,6 +209,9 @@ class Event:
         }
         for field in self.layout.packet_fields:
             result[field.offset : field.offset + field.size] = places[field.kind].to_bytes(field.size, sys.byteorder)
+        for field in self.layout.buffer_ends:
+            start, end = _BOUNDS.unpack_from(result, field.offset - 8)
+            _BOUNDS.pack_into(result, field.offset - 8, 0, end - start)
         return bytes(result)
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ _REGIONS = {
     lib.AB_REGION_STACK: "stack",
     lib.AB_REGION_CONTEXT: "context",
     lib.AB_REGION_PACKET: "packet",
+    lib.AB_REGION_BUFFER: "buffer",
     lib.AB_REGION_MEMORY: "memory",
     lib.AB_REGION_MAP_VALUE: "map",
     lib.AB_REGION_MAP_KEY: "key of map",

@@ -75,27 +75,34 @@ def is_read_only(map: MapSpec) -> bool:
 
 
 def _require_packet(subject: Subject, state: State, pointer: Pointer, offset: int, size: int, write: bool) -> None:
+    """The same for the packet, its metadata, and buffers."""
+    where, end = (f"buffer {pointer.buffer!r}", "its end") if pointer.buffer else ("packet", "data_end")
     if pointer.region is Region.PACKET:
-        proven, start = state.ranges.get(pointer.terms, 0), pointer.offset + offset
+        proven, start = state.ranges.get(pointer.start, 0), pointer.offset + offset
     else:  # one range for all pointers into the metadata, from its start
         proven, start = state.meta_range, pointer.high + offset
+    why = ""
     if pointer.low + offset < 0:
-        raise Rejection(
-            "packet-bounds", size=size, offset=_spread(pointer, offset), proven="this may lie before its start"
-        )
-    if start + size > proven:
+        why = "this may lie before its start"
+    elif start + size > proven:
         if pointer.variable is not None and pointer.high > MAX_PACKET_OFFSET:
-            why = "the offset is not known to be small enough to compare with data_end"
+            why = f"the offset is not known to be small enough to compare with {end}"
         elif not proven:
-            why = "no comparison with data_end has proven that the packet reaches so far"
+            why = f"no comparison with {end} has proven that the {'buffer' if pointer.buffer else where} reaches so far"
         else:
             why = (
                 f"only {proven} bytes from there on are proven" if pointer.terms else f"only {proven} bytes are proven"
             )
-        raise Rejection("packet-bounds", size=size, offset=_spread(pointer, offset), proven=why)
+    if why:
+        raise Rejection("packet-bounds", size=size, where=where, offset=_spread(pointer, offset), proven=why)
+    if write and pointer.region is Region.PACKET and not _is_writable(subject, pointer):
+        raise Rejection("read-only", what=where if pointer.buffer else "the packet")
+
+
+def _is_writable(subject: Subject, pointer: Pointer) -> bool:
+    """Whether programs may store to the packet or buffer that ``pointer`` points into."""
     program_type = subject.program_type
-    if write and pointer.region is Region.PACKET and not (program_type.packet_writable or program_type.context.memory):
-        raise Rejection("read-only", what="the packet")
+    return pointer.writable if pointer.buffer else program_type.packet_writable or program_type.context.memory
 
 
 def _spread(pointer: Pointer, offset: int) -> str:

@@ -95,7 +95,8 @@ def _readable(call: HelperCall, index: int, pointer: Pointer, size: int) -> None
 
 
 def _require_memory(call: HelperCall, index: int, pointer: Pointer, size: int, write: bool) -> None:
-    if pointer.region in (Region.PACKET, Region.PACKET_META) and not call.helper.packet_access:
+    packet = pointer.region in (Region.PACKET, Region.PACKET_META) and not pointer.buffer
+    if packet and not call.helper.packet_access:  # it may move; buffers stay where they are
         raise call.wrong(index, "memory other than the packet")
     if not size:
         return

@@ -272,6 +272,7 @@ class _Renaming:
             or old.map is not new.map
             or old.structure is not new.structure
             or old.writable != new.writable
+            or old.buffer != new.buffer
             or (new.nullable and not old.nullable)
             or not includes_offset(old, new)
         ):
@@ -320,15 +321,15 @@ class _Renaming:
         if packets:
             if new.meta_range < old.meta_range:
                 return False
-            for terms, proven in old.ranges.items():
-                if not self._proven(terms, proven):
+            for (buffer, terms), proven in old.ranges.items():
+                if not self._proven(buffer, terms, proven):
                     return False
         return True
 
     def _match_lock(self, old: int, new: int) -> bool:
         return old == new if old < 0 or new < 0 else self.match_identity(old, new)
 
-    def _proven(self, terms: tuple[Link, ...], proven: int) -> bool:
+    def _proven(self, buffer: str, terms: tuple[Link, ...], proven: int) -> bool:
         renamed = []
         for term in terms:
             known = self._links.get(term)
@@ -338,4 +339,4 @@ class _Renaming:
                 return False
             renamed.append(known[0])
         renamed.sort(key=lambda link: link.serial)
-        return self._new.ranges.get(tuple(renamed), 0) >= proven
+        return self._new.ranges.get((buffer, tuple(renamed)), 0) >= proven

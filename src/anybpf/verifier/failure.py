@@ -118,8 +118,8 @@ FAILURES: Final[dict[str, FailureKind]] = {
         "Check the array index against the array's size before using it.",
     ),
     "packet-bounds": FailureKind(
-        "Accesses to the packet lie in the part whose presence a comparison with data_end has proven.",
-        "an access of {size} at packet offset {offset}, but {proven}",
+        "Accesses to the packet, or to a buffer, lie in the part whose presence a comparison with its end has proven.",
+        "an access of {size} at {where} offset {offset}, but {proven}",
         "Compare the end of what you access with data_end first: if (p + size > data_end) return ...",
     ),
     "map-value-bounds": FailureKind(

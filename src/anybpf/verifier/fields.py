@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from anybpf.platforms import Context, ContextField, FieldKind
@@ -83,6 +84,8 @@ def _field_value(subject: Subject, field: ContextField, size: int) -> Value:
         return _PACKET_END
     if kind is FieldKind.PACKET_META:
         return _PACKET_META
+    if kind in (FieldKind.BUFFER, FieldKind.BUFFER_END):
+        return _buffer(field)
     if kind in (FieldKind.SOCKET, FieldKind.SOCKET_OR_NULL, FieldKind.FLOW_KEYS):
         return Pointer(
             Region.SOCKET,
@@ -91,6 +94,13 @@ def _field_value(subject: Subject, field: ContextField, size: int) -> Value:
             nullable=kind is FieldKind.SOCKET_OR_NULL,
         )
     return of_size(size)
+
+
+@lru_cache(maxsize=256)
+def _buffer(field: ContextField) -> Pointer:
+    """A pointer to a buffer or its end: always the same object, so that comparing is cheap."""
+    region = Region.PACKET if field.kind is FieldKind.BUFFER else Region.PACKET_END
+    return Pointer(region, buffer=field.buffer, writable=field.buffer_writable)
 
 
 def store_field(subject: Subject, pointer: Pointer, offset: int, size: int) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from anybpf.verifier.scalar import Scalar
 from anybpf.verifier.stack import Frame, Pieces, new_frame
-from anybpf.verifier.values import Link, Linked, Pointer, Region, Value
+from anybpf.verifier.values import Link, Linked, Pointer, Region, Start, Value
 
 __all__ = ("Caller", "Reference", "Round", "State", "Turn")
 
@@ -75,7 +75,7 @@ class State:
 
     :attr registers: r0 to r10 of the current frame; None is uninitialised.
     :attr frames: stack frames, the entry function's first. :attr callers: one for each frame but the current.
-    :attr ranges: terms of a packet pointer → bytes from there that are proven to lie in the packet.
+    :attr ranges: start of a packet pointer → bytes from there that are proven to lie in the packet (or buffer).
     :attr meta_range: bytes from the start of the metadata proven to lie before the packet.
     :attr length: where the program is given plain memory: the link of its length in bytes.
     :attr references: what must be released, oldest first. :attr lock: identity and offset of the lock held, or None.
@@ -93,7 +93,7 @@ class State:
         self.registers: list[Value | None] = [None] * 11
         self.frames: list[Frame] = [new_frame()]
         self.callers: tuple[Caller, ...] = ()
-        self.ranges: dict[tuple[Link, ...], int] = {}
+        self.ranges: dict[Start, int] = {}
         self.meta_range = 0
         self.length: Link | None = None
         self.references: tuple[Reference, ...] = ()

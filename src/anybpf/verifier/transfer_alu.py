@@ -320,7 +320,7 @@ def _distance(dst: int, a: Pointer, src: int | None, b: Pointer) -> Scalar:
     """The number of bytes between two pointers."""
     same = a.region is b.region and a.index == b.index and a.identity == b.identity
     packets = {a.region, b.region} <= {Region.PACKET, Region.PACKET_END}
-    if a.nullable or b.nullable or not (same or packets):
+    if a.nullable or b.nullable or a.buffer != b.buffer or not (same or packets):
         raise Rejection(
             "pointer-arithmetic",
             what=f"r{dst} is a {describe_value(a)} and r{src} a {describe_value(b)}; their distance means nothing",

@@ -19,7 +19,7 @@ from anybpf.verifier.scalar_compare import NEGATION, SWAPPED, assume
 from anybpf.verifier.stack import Pieces
 from anybpf.verifier.state import State, refine_linked
 from anybpf.verifier.transfer_alu import LARGEST_OFFSET, fail_uninitialised
-from anybpf.verifier.values import ZERO, Link, Linked, Pointer, Region, Value, describe_value, number_of
+from anybpf.verifier.values import ZERO, Link, Linked, Pointer, Region, Start, Value, describe_value, number_of
 
 __all__ = ("Decide", "back_jump", "compile_jump")
 
@@ -29,6 +29,9 @@ Decide = Callable[[State], tuple[State | None, State | None]]
 
 #: How far packet pointers may lie apart for a comparison to prove anything: no packet is longer.
 MAX_PACKET_OFFSET: Final = 0xFFFF
+
+#: The start of the plain memory that a program is given.
+_MEMORY: Final[Start] = ("", ())
 
 # What a jump leaves in the trace: whether its operands' exact values mattered, and the cells linked to an operand.
 _Event = tuple[bool, int]
@@ -127,8 +130,8 @@ def _learn_linked(state: State, value: Linked, number: Scalar) -> bool:
 
     if value.link is state.length:
         least = apply(op.ALU_SUB, 64, number, constant(value.delta)).umin
-        if least > state.ranges.get((), 0):
-            state.ranges = {**state.ranges, (): least}
+        if least > state.ranges.get(_MEMORY, 0):
+            state.ranges = {**state.ranges, _MEMORY: least}
     return refine_linked(state, value.link, learn)
 
 
@@ -185,7 +188,7 @@ def _decide_pointer(
         return _pointer_and_number(state, SWAPPED[comparison], bits, src, b, a)
     if not isinstance(b, Pointer):
         return _pointer_and_number(state, comparison, bits, dst, a, b)
-    if bits == 64:
+    if bits == 64 and a.buffer == b.buffer:
         if b.region is Region.PACKET_END and a.region is Region.PACKET:
             return _packet_end(state, comparison, a)
         if a.region is Region.PACKET_END and b.region is Region.PACKET:
@@ -282,5 +285,5 @@ def _prove(state: State, pointer: Pointer, strictly_before: bool) -> None:
     proven = pointer.offset + strictly_before
     if pointer.region is Region.PACKET_META:
         state.meta_range = max(state.meta_range, proven)
-    elif proven > state.ranges.get(pointer.terms, 0):
-        state.ranges = {**state.ranges, pointer.terms: proven}
+    elif proven > state.ranges.get(pointer.start, 0):
+        state.ranges = {**state.ranges, pointer.start: proven}

@@ -15,7 +15,7 @@ from anybpf.spec import MapSpec
 from anybpf.verifier import scalar_alu
 from anybpf.verifier.scalar import Scalar, constant, describe, includes
 
-__all__ = ("ZERO", "Link", "Linked", "Pointer", "Region", "Value", "describe_value", "number_of")
+__all__ = ("ZERO", "Link", "Linked", "Pointer", "Region", "Start", "Value", "describe_value", "number_of")
 
 ZERO: Final = constant(0)
 
@@ -47,6 +47,10 @@ class Linked:
         self.delta = delta
 
 
+#: Where proven ranges of a packet or buffer begin (:attr:`Pointer.start`).
+Start = tuple[str, tuple[Link, ...]]
+
+
 class Region(enum.Enum):
     """What a pointer points into. The value is what people read."""
 
@@ -76,12 +80,14 @@ class Pointer:
         pointers with the same terms differ by their constants alone.
     :attr identity: a number shared by all copies of a pointer that came out of one call; 0 when that does not matter.
     :attr nullable: may be NULL instead.
+    :attr buffer: PACKET and PACKET_END only: the name of the buffer, where the context has buffers; "" is the packet.
+        Nothing that is proven of one buffer holds for another.
     :attr writable: the program may store through it.
     """
 
     __slots__ = (
-        "identity", "index", "map", "moves", "nullable", "offset", "region", "size", "structure", "terms", "variable",
-        "writable",
+        "buffer", "identity", "index", "map", "moves", "nullable", "offset", "region", "size", "structure", "terms",
+        "variable", "writable",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +104,7 @@ class Pointer:
         identity: int = 0,
         nullable: bool = False,
         writable: bool = True,
+        buffer: str = "",
     ) -> None:
         self.region = region
         self.offset = offset
@@ -110,6 +117,7 @@ class Pointer:
         self.identity = identity
         self.nullable = nullable
         self.writable = writable
+        self.buffer = buffer
         self.moves: dict[int, Pointer] | None = None
 
     def moved(self, delta: int) -> Pointer:
@@ -137,9 +145,14 @@ class Pointer:
         fields = {
             "region": self.region, "offset": self.offset, "variable": self.variable, "size": self.size,
             "index": self.index, "map": self.map, "structure": self.structure, "terms": self.terms,
-            "identity": self.identity, "nullable": self.nullable, "writable": self.writable,
+            "identity": self.identity, "nullable": self.nullable, "writable": self.writable, "buffer": self.buffer,
         } | changes  # fmt: skip
         return Pointer(**fields)  # type: ignore[arg-type]  # the names are those of the constructor
+
+    @property
+    def start(self) -> Start:
+        """What ranges are proven from: the buffer, and the unknown numbers that were added to its start."""
+        return self.buffer, self.terms
 
     @property
     def low(self) -> int:
@@ -190,6 +203,8 @@ def describe_value(value: Value | None) -> str:
         what = f"{'map' if value.region is Region.MAP else 'a value of map'} {value.map.name!r}"
     elif value.region is Region.MEMORY:
         what = f"memory of {value.size} bytes"
+    elif value.buffer:
+        what = f"{'the end of ' if value.region is Region.PACKET_END else ''}buffer {value.buffer!r}"
     text = f"pointer to {what}"
     if value.region is Region.STACK:
         text = (

@@ -35,7 +35,7 @@ def widen(before: State, state: State, hard: bool) -> None:
         for index, slot in enumerate(frame):
             frame[index] = _widen_slot(old_frame[index], slot, hard)
     state.ranges = {
-        terms: min(proven, before.ranges[terms]) for terms, proven in state.ranges.items() if terms in before.ranges
+        start: min(proven, before.ranges[start]) for start, proven in state.ranges.items() if start in before.ranges
     }
     state.meta_range = min(state.meta_range, before.meta_range)
 

@@ -43,6 +43,10 @@ enum ab_skb_field {
 ab_event *ab_event_create(uint32_t kind, uint32_t context_size, uint32_t capacity);
 void ab_event_destroy(ab_event *event);
 void ab_event_hide_link_layer(ab_event *event);
+/* The context begins with `count` pairs of pointers, which bound buffers that lie in the data one behind the other. What is loaded
+ * has 0 and the buffer's length in each pair's place; loading fails with -EINVAL when the data are shorter than that. 0, or -EINVAL when
+ * the context is too small for them. */
+int ab_event_set_buffers(ab_event *event, uint32_t count);
 int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const uint8_t *context);
 int ab_event_set_metadata(ab_event *event, uint32_t size);
 void ab_event_show_link_layer(ab_event *event);

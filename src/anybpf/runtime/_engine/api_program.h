@@ -44,12 +44,12 @@ typedef struct ab_helper {
 } ab_helper;
 
 /* A field of the context: what the checked interpreter allows, and which loads it answers with a packet pointer. */
-enum { AB_FIELD_NUMBER = 3 };
+enum { AB_FIELD_NUMBER = 3, AB_FIELD_BUFFER, AB_FIELD_BUFFER_END };
 typedef struct ab_context_field {
     uint32_t offset;
     uint32_t size;
-    uint32_t kind;      /* AB_FIELD_DATA, _DATA_END, _DATA_META (api_event.h), or AB_FIELD_NUMBER */
-    uint32_t writable;
+    uint32_t kind;      /* AB_FIELD_DATA, _DATA_END, _DATA_META (api_event.h), or one of the above */
+    uint32_t writable;  /* of AB_FIELD_BUFFER: the buffer, whose end is the pointer behind this one */
 } ab_context_field;
 
 /* All that ab_program_create reads; it keeps no pointer into it. */
@@ -92,7 +92,7 @@ enum {
 /* What kind of memory lies at or nearest to the address of a fault. */
 enum {
     AB_REGION_NONE, AB_REGION_STACK, AB_REGION_CONTEXT, AB_REGION_PACKET, AB_REGION_MEMORY, AB_REGION_MAP_VALUE,
-    AB_REGION_MAP_KEY, AB_REGION_RECORD, AB_REGION_MAP
+    AB_REGION_MAP_KEY, AB_REGION_RECORD, AB_REGION_MAP, AB_REGION_BUFFER
 };
 typedef struct ab_fault {
     uint32_t reason;       /* AB_FAULT_* */

@@ -99,6 +99,10 @@ int ab_checked_packet_field(const ab_checked *checked, uint64_t address, uint64_
     for (uint32_t i = 0; i < checked->program->field_count; i++) {
         const ab_context_field *field = &checked->program->fields[i];
         if (field->offset != offset || field->size != size || field->kind == AB_FIELD_NUMBER) continue;
+        if (field->kind == AB_FIELD_BUFFER || field->kind == AB_FIELD_BUFFER_END) {
+            memcpy(value, ab_pointer(address), sizeof *value);
+            return 1;
+        }
         *value = ab_address(field->kind == AB_FIELD_DATA       ? event->data
                             : field->kind == AB_FIELD_DATA_END ? event->data_end
                                                                : event->data_meta);

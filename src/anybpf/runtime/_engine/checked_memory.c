@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "checked.h"
+#include "event.h"
 #include "helpers.h"
 
 #define NEAR 65536u            /* a fault further than this from all memory is near nothing */
@@ -64,6 +65,22 @@ static int context_permits(const ab_checked *checked, uint64_t offset, uint64_t 
     return 0;
 }
 
+/* The buffer that a field of the context begins, NULL for any other field. No program can write it. */
+static const ab_buffer_bounds *buffer_of(const ab_event *event, const ab_context_field *field) {
+    if (field->kind != AB_FIELD_BUFFER) return NULL;
+    return (const ab_buffer_bounds *)(const void *)((const uint8_t *)(event + 1) + field->offset);
+}
+
+static int buffer_permits(const ab_checked *checked, uint64_t address, uint64_t size, int writes) {
+    for (uint32_t i = 0; i < checked->program->field_count; i++) {
+        const ab_context_field *field = &checked->program->fields[i];
+        const ab_buffer_bounds *buffer = buffer_of(checked->event, field);
+        if (buffer != NULL && ab_inside(address, size, buffer->start, buffer->end - buffer->start) && (field->writable || !writes))
+            return 1;
+    }
+    return 0;
+}
+
 /* Whether the header's pointers are read as a lowered program reads them. */
 static int header_permits(const ab_event *event, uint64_t address, uint64_t size) {
     return size == 8 && (address == ab_address(&event->data) || address == ab_address(&event->data_end)
@@ -92,7 +109,9 @@ int ab_checked_permits(const ab_checked *checked, uint64_t address, uint64_t siz
         const ab_event *event = checked->event;
         uint64_t context = ab_address(event + 1), start = ab_address(event->data_meta);
         if (ab_inside(address, size, context, event->context_size)) return context_permits(checked, address - context, size, writes);
-        if (ab_inside(address, size, start, (uint64_t)(event->data_end - event->data_meta)))
+        if (event->buffers) {
+            if (buffer_permits(checked, address, size, writes)) return 1;
+        } else if (ab_inside(address, size, start, (uint64_t)(event->data_end - event->data_meta)))
             return !writes || checked->program->packet_writable || address + size <= ab_address(event->data);
         if (checked->program->lowered && !writes && header_permits(event, address, size)) return 1;
     } else if (ab_inside(address, size, checked->memory, checked->memory_size)) {
@@ -123,7 +142,12 @@ static void locate(ab_checked *checked) {
     consider(fault, &best, AB_REGION_STACK, ab_address(checked->slot->stack_base), stack_size(checked->slot), 0);
     if (checked->event != NULL) {
         const ab_event *event = checked->event;
-        consider(fault, &best, AB_REGION_PACKET, ab_address(event->data), (uint64_t)(event->data_end - event->data), 0);
+        for (uint32_t i = 0; i < checked->program->field_count; i++) {
+            const ab_buffer_bounds *buffer = buffer_of(event, &checked->program->fields[i]);
+            if (buffer != NULL) consider(fault, &best, AB_REGION_BUFFER, buffer->start, buffer->end - buffer->start, 0);
+        }
+        if (!event->buffers)
+            consider(fault, &best, AB_REGION_PACKET, ab_address(event->data), (uint64_t)(event->data_end - event->data), 0);
         consider(fault, &best, AB_REGION_CONTEXT, ab_address(event + 1), event->context_size, 0);
     } else {
         consider(fault, &best, AB_REGION_MEMORY, checked->memory, checked->memory_size, 0);

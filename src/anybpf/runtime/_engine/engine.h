@@ -59,7 +59,8 @@ struct ab_event {
     uint8_t *hard_end;
     uint32_t mac_header;    /* bytes from hard_start to the link-layer header, where the packet has one */
     uint32_t network_header;/* bytes from hard_start to the network header */
-    uint64_t context_size;  /* bytes of context behind this header */
+    uint32_t context_size;  /* bytes of context behind this header */
+    uint32_t buffers;       /* pairs of pointers at the start of the context, into the data (ab_event_set_buffers) */
     uint32_t kind;          /* AB_EVENT_* (api_event.h): which helpers' view of the context's bytes holds */
     uint32_t flags;         /* AB_EVENT_F_* (event.h): state of Linux's sk_buff that its context does not show */
 };

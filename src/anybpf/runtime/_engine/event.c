@@ -69,6 +69,30 @@ int ab_event_reserve(ab_event *event, uint32_t head, uint32_t tail) {
     return grow(event, head, tail);
 }
 
+int ab_event_set_buffers(ab_event *event, uint32_t count) {
+    if (count > event->context_size / sizeof(ab_buffer_bounds)) return -AB_EINVAL;
+    event->buffers = count;
+    return 0;
+}
+
+/* Turns the lengths that the context was loaded with into pointers. They are never NULL: the verifier counts on it. */
+static int point_buffers(ab_event *event) {
+    ab_buffer_bounds *bounds = (ab_buffer_bounds *)(void *)(event + 1);
+    uint8_t *at = event->data;
+    int error = 0;
+    for (uint32_t i = 0; i < event->buffers; i++) {
+        uint64_t length = bounds[i].end;
+        if (length > (uint64_t)(event->data_end - at)) {
+            length = 0;
+            error = -AB_EINVAL;
+        }
+        bounds[i].start = (uint64_t)(uintptr_t)at;
+        at += length;
+        bounds[i].end = (uint64_t)(uintptr_t)at;
+    }
+    return error;
+}
+
 /* Puts a packet of `length` bytes at AB_EVENT_HEADROOM and copies the context's bytes (zeros when `context` is NULL).
  * A __sk_buff's length always, its protocol and packet type where the context leaves them zero, come from the packet. */
 int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const uint8_t *context) {
@@ -83,7 +107,9 @@ int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const
     if (context == NULL) memset(event + 1, 0, (size_t)event->context_size);
     else memcpy(event + 1, context, (size_t)event->context_size);
     if (event->kind == AB_EVENT_SKB) ab_skb_describe(event, packet, length);
-    return 0;
+    if (event->buffers == 0) return 0;
+    if (context == NULL) ((ab_buffer_bounds *)(void *)(event + 1))->end = length; /* all of it is the first buffer's */
+    return point_buffers(event);
 }
 
 /* The first `size` bytes loaded become metadata before the packet: what a context with xdp_md.data > 0 asks of a test run. */

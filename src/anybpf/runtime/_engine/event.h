@@ -28,6 +28,12 @@
 #define AB_EVENT_F_CSUM_LEVEL_MASK (3u << AB_EVENT_F_CSUM_LEVEL_SHIFT)
 #define AB_EVENT_F_LASTING AB_EVENT_F_NETWORK_LAYER
 
+/* A buffer's pointers, as they stand in the context. */
+typedef struct ab_buffer_bounds {
+    uint64_t start;
+    uint64_t end;
+} ab_buffer_bounds;
+
 /* Whether a packet of `length` bytes has its head and tail room in the buffer as it is. */
 static inline int ab_event_fits(const ab_event *event, uint32_t length) {
     return (uint64_t)length + AB_EVENT_HEADROOM + AB_EVENT_TAILROOM <= (uint64_t)(event->hard_end - event->hard_start);
