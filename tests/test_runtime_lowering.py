@@ -161,3 +161,12 @@ def test_proof_and_following_agree(corpus) -> None:
             assert followed == dict(verdict.facts.context_loads), (path.name, candidate.name, disassemble(text))
             compared += 1
     assert compared >= 5
+
+
+def test_undefined_functions_named_like_helpers_are_helpers() -> None:
+    """An undefined function with a helper's name is that helper, to the verifier and when the program runs."""
+    code = assemble("call kfunc[0]\nexit")
+    externs = (ExternSpec("bpf_get_smp_processor_id", True),)
+    with anybpf.Context(cpus=1) as context:
+        loaded = anybpf.load(replace(from_instructions(code, "xdp", "program"), externs=externs), context=context)
+        assert loaded.programs["program"].test_run(bytes(64)).retval == 0

@@ -1,5 +1,6 @@
 """What each platform promises to programs, and which platform and program type an object is for."""
 
+from anybpf.platforms.externs import with_helpers_by_name
 from anybpf.platforms.linux import linux
 from anybpf.platforms.model import (
     Arg,
@@ -44,4 +45,5 @@ __all__ = (
     "raw",
     "recognise",
     "windows",
+    "with_helpers_by_name",
 )

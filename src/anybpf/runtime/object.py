@@ -15,7 +15,17 @@ from anybpf.btf import Btf
 from anybpf.btf.core import relocate
 from anybpf.errors import LoadError, VerificationError
 from anybpf.isa import decode
-from anybpf.platforms import Helper, MapKind, Platform, ProgramType, ReturnKind, by_name, program_type_for, recognise
+from anybpf.platforms import (
+    Helper,
+    MapKind,
+    Platform,
+    ProgramType,
+    ReturnKind,
+    by_name,
+    program_type_for,
+    recognise,
+    with_helpers_by_name,
+)
 from anybpf.runtime import binding
 from anybpf.runtime.context import Context, default_context
 from anybpf.runtime.kconfig import with_kconfig
@@ -258,6 +268,7 @@ class _Loader:
     def create_program(self, spec: ProgramSpec, program_type: ProgramType, verdict: Verdict | None) -> None:
         """Lower a program and give it to the engine."""
         maps = tuple(self.maps.values())
+        spec = with_helpers_by_name(spec, self.spec, self.platform)
         facts = verdict.facts if verdict is not None else None
         text = decode(spec.code, indirect_calls=verdict is None)
         lowered = lower(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from anybpf.isa import Text, jump_target
 from anybpf.isa import opcodes as op
@@ -49,7 +48,7 @@ class Subject:
     ) -> None:
         self.spec = spec
         self.program = program
-        self.text = _with_helpers_by_name(text, spec, platform)
+        self.text = text
         self.platform = platform
         self.program_type = program_type
         self.loaded: dict[int, int] = {}
@@ -122,17 +121,3 @@ class Subject:
             stack_depth=max(map(self.depth_of, self.chains)),
             reached=reached,
         )
-
-
-def _with_helpers_by_name(text: Text, spec: ObjectSpec, platform: Platform) -> Text:
-    """``text`` in which calls of undefined functions that are named like a helper call it, as old objects mean."""
-    numbers = {helper.name: helper.id for helper in platform.helpers.values()}
-    named = {index: numbers[e.name] for index, e in enumerate(spec.externs) if e.is_function and e.name in numbers}
-    if not named:
-        return text
-    return tuple(
-        replace(i, src=op.CALL_HELPER, imm=named[i.imm])
-        if i is not None and i.opcode == op.OP_CALL and i.src == op.CALL_KFUNC and i.imm in named
-        else i
-        for i in text
-    )

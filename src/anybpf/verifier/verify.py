@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from anybpf.errors import InstructionError
 from anybpf.isa import Text, decode, format_instruction
-from anybpf.platforms import Platform, ProgramType, by_name, program_type_for, recognise
+from anybpf.platforms import Platform, ProgramType, by_name, program_type_for, recognise, with_helpers_by_name
 from anybpf.spec import ObjectSpec, ProgramSpec
 from anybpf.verifier import cfg
 from anybpf.verifier.entry import entry_state
@@ -62,7 +62,7 @@ def verify_program(
     facts = Facts()
     visited = 0
     try:
-        text = decode(program.code)
+        text = decode(with_helpers_by_name(program, spec, platform).code)
     except InstructionError as error:
         rejection = Rejection("invalid-instruction", reason=error.reason)
         slot = error.index or 0
