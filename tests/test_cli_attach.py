@@ -17,12 +17,11 @@ import anybpf
 SAMPLES = Path(anybpf.__file__).parent / "samples"
 
 #: A hook of a third party: it fires the same packet, again and again, from a thread of its own.
-METRONOME = '''
+METRONOME = """
 import threading
 from anybpf.errors import HookError
 from anybpf.hooks.hook import Accepts, LiveHook
 from anybpf.runtime import Event, layout_of
-from anybpf.runtime._engine import ffi, lib
 
 
 class Metronome(LiveHook):
@@ -42,12 +41,11 @@ class Metronome(LiveHook):
 
     def _run(self, point):
         packet = bytes(12) + b"\\x08\\x00" + bytes(50)
-        context = bytes(point.program_type.context.size)
         with Event(layout_of(point.program_type), 64) as event:
             for _ in range(self.beats):
                 if self._stop.wait(0.001):
                     return
-                lib.ab_chain_fire(point.handle, event.handle, packet, len(packet), context, ffi.NULL)
+                point.fire(event, packet)
         if self.beats < 1000:
             self._fail(HookError(f"the metronome has run down after {self.beats} beats; wind it up"))
 
@@ -60,7 +58,7 @@ def from_argument(argument):
     if not argument.isdigit():
         raise HookError(f"a metronome beats a number of times, and {argument!r} is no number")
     return Metronome(int(argument))
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +159,10 @@ def test_events_that_end_by_themselves_are_an_error(package: Path) -> None:
         (["--hook", "broken"], "error: hook 'broken' (metronome:nothing_of_the_kind) cannot be imported: "),
         ([], "say where to attach, once"),
         (["--hook", "metronome:1", "--hook", "metronome:2", "--tap", "t0"], "say where to attach, once"),
-        (["--hook", "metronome:1", "--program", "nobody"], "holds no xdp program called 'nobody'; it holds count (xdp)"),
+        (
+            ["--hook", "metronome:1", "--program", "nobody"],
+            "holds no xdp program called 'nobody'; it holds count (xdp)",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(package: Path, arguments: list[str], message: str) -> None:

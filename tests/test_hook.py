@@ -14,7 +14,6 @@ from anybpf.hooks.hook import Accepts, LiveHook
 from anybpf.isa import assemble
 from anybpf.platforms import linux
 from anybpf.runtime import AttachPoint, Context, Event, Program, layout_of
-from anybpf.runtime._engine import ffi, lib
 
 DROP, PASS = 1, 2
 
@@ -46,11 +45,8 @@ class Button(LiveHook):
 
     def press(self) -> int:
         """The verdict on one packet."""
-        kind = self.point.program_type
-        with Event(layout_of(kind), 64) as event:
-            return int(
-                lib.ab_chain_fire(self.point.handle, event.handle, bytes(64), 64, bytes(kind.context.size), ffi.NULL)
-            )
+        with Event(layout_of(self.point.program_type), 64) as event:
+            return self.point.fire(event, bytes(64))
 
     def jam(self) -> None:
         """End, as when an interface goes away."""

@@ -14,7 +14,6 @@ from anybpf.errors import HookError, LoadError
 from anybpf.isa import assemble
 from anybpf.platforms import ChainRule, ProgramType, linux, windows
 from anybpf.runtime import AttachPoint, Context, Event, Link, Program, layout_of
-from anybpf.runtime._engine import ffi, lib
 
 PACKET = bytes(64)
 ABORTED, DROP, PASS, TX = 0, 1, 2, 3
@@ -48,8 +47,7 @@ class Source:
 
     def fire(self, data: bytes = PACKET) -> int:
         """The verdict on one packet."""
-        context = bytes(self.point.program_type.context.size)
-        return int(lib.ab_chain_fire(self.point.handle, self.event.handle, data, len(data), context, ffi.NULL))
+        return self.point.fire(self.event, data)
 
 
 def point_of(context: Context, rule: ChainRule | None = None) -> tuple[AttachPoint, Source]:

@@ -39,7 +39,7 @@ from anybpf.errors import HookError, LoadError, UnsupportedError
 from anybpf.hooks.hook import Accepts, LiveHook
 from anybpf.hooks.nfqueue import CHAINS, Chain, QueueRule, QueueSocket
 from anybpf.runtime import AttachPoint
-from anybpf.runtime._engine import ffi, lib
+from anybpf.runtime.engine import ffi, lib
 from anybpf.runtime.events import Event, layout_of
 
 __all__ = ("Queue", "from_argument")

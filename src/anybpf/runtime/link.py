@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
-from anybpf.errors import HookError, LoadError, ProgramFault
+from anybpf.errors import LINUX_ERRNO, EventError, HookError, LoadError, ProgramFault
 from anybpf.platforms import ChainRule, ProgramType
 from anybpf.runtime import fault
 from anybpf.runtime._engine import ffi, lib
 from anybpf.runtime.context import Context
+from anybpf.runtime.events import Event
 from anybpf.runtime.program import Program
 
 __all__ = ("DEFAULT_PRIORITY", "AttachPoint", "Link", "LinkStats")
@@ -217,6 +218,20 @@ class AttachPoint:
             self._set(sorted([*self._links, link], key=lambda one: one.priority))
             self.context.links[link.id] = link
         return link
+
+    def fire(self, event: Event, data: bytes = b"", context: bytes = b"") -> int:
+        """Run the programs on one event, for hooks that bring them one by one; returns the verdict.
+
+        :param event: a buffer for this program type, which no other thread uses meanwhile; afterwards it holds what the
+            programs made of the data and the context.
+        :param data: the packet, or whatever the context's data is. :param context: its first bytes; zeros follow.
+        :raises EventError: the data are larger than 16 MiB, or the context is longer than the type's.
+        """
+        given = event.layout.context_bytes(context)
+        verdict = int(lib.ab_chain_fire(self._chain, event.handle, data, len(data), given, ffi.NULL))
+        if verdict < 0:
+            raise EventError(f"no event can be made of {len(data)} bytes: {LINUX_ERRNO.get(-verdict, verdict)}")
+        return verdict
 
     def remove(self, link: Link) -> None:
         """Take a link out; :meth:`Link.detach` does this."""
