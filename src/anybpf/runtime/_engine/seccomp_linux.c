@@ -1,0 +1,190 @@
+/* seccomp_linux.c: receive system calls that a seccomp filter holds up, and answer them.
+ *
+ * One call of ab_seccomp_receive collects all that a decision needs. It is checked that the thread still waits after its process was
+ * opened by number, so that nothing is read from another process that got the number later. */
+#if defined(__linux__)
+#define _GNU_SOURCE /* process_vm_readv */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "api_seccomp.h"
+
+/* From the kernel's interface (linux/seccomp.h, linux/pidfd.h); defined here, since the headers of the system may be older. */
+struct data { int32_t number; uint32_t arch; uint64_t instruction, arguments[6]; };
+struct notification { uint64_t id; uint32_t pid, flags; struct data data; };
+struct response { uint64_t id; int64_t value; int32_t error; uint32_t flags; };
+struct give { uint64_t id; uint32_t flags, source, target, target_flags; };
+struct process_info { uint64_t mask, cgroup; uint32_t pid, process, parent, user, group, more[8]; };
+#define NOTIFICATION_RECEIVE _IOWR('!', 0, struct notification)
+#define NOTIFICATION_SEND _IOWR('!', 1, struct response)
+#define NOTIFICATION_VALID _IOW('!', 2, uint64_t)
+#define NOTIFICATION_GIVE _IOW('!', 3, struct give)
+#define PROCESS_INFO _IOWR(0xFF, 11, struct process_info)
+#define FLAG_CONTINUE 1u
+#define FLAG_SEND 2u
+#define THREAD_TOO O_EXCL /* PIDFD_THREAD, Linux 6.9 */
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+#ifndef SO_COOKIE
+#define SO_COOKIE 57
+#endif
+
+static int result(long value) { return value < 0 ? -errno : (int)value; }
+
+int64_t ab_process_read(int process, uint64_t address, uint8_t *to, uint64_t size) {
+    struct iovec local = {to, (size_t)size}, remote = {(void *)(uintptr_t)address, (size_t)size};
+    ssize_t copied = process_vm_readv(process, &local, 1, &remote, 1, 0);
+    return copied < 0 ? -errno : copied;
+}
+
+int64_t ab_process_write(int process, uint64_t address, const uint8_t *from, uint64_t size) {
+    struct iovec local = {(void *)(uintptr_t)from, (size_t)size}, remote = {(void *)(uintptr_t)address, (size_t)size};
+    ssize_t copied = process_vm_writev(process, &local, 1, &remote, 1, 0);
+    return copied < 0 ? -errno : copied;
+}
+
+int ab_seccomp_waits(int listener, uint64_t id) { return result(ioctl(listener, NOTIFICATION_VALID, &id)); }
+
+static void read_address(const ab_seccomp_shape *shape, ab_seccomp_call *call) {
+    if (shape->address < 0) return;
+    /* The kernel takes the length for an int and refuses what no socket address can have. */
+    int32_t length = (int32_t)call->arguments[shape->length];
+    uint64_t address = call->arguments[shape->address];
+    if (length < 0 || (size_t)length > sizeof call->address) {
+        call->address_length = -EINVAL;
+    } else if (length > 0) {
+        int64_t copied = ab_process_read(call->thread, address, call->address, (uint64_t)length);
+        call->address_length = copied == length ? length : copied == -EPERM ? -EPERM : -EFAULT;
+    }
+}
+
+static void read_caller(int handle, ab_seccomp_call *call) {
+    struct process_info info;
+    memset(&info, 0, sizeof info);
+    if (ioctl(handle, PROCESS_INFO, &info) == 0) {
+        call->process = (int32_t)info.process;
+        call->user = info.user;
+        call->group = info.group;
+    }
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/comm", call->thread);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        ssize_t size = read(file, call->name, sizeof call->name);
+        while (size > 0 && call->name[size - 1] == '\n') size--;
+        call->name_length = size < 0 ? 0 : (uint32_t)size;
+        close(file);
+    }
+    snprintf(path, sizeof path, "/proc/%d/exe", call->thread);
+    ssize_t size = readlink(path, (char *)call->executable, sizeof call->executable);
+    call->executable_length = size < 0 ? 0 : (uint32_t)size;
+}
+
+static int option(int socket, int name, int32_t *value) {
+    socklen_t size = sizeof *value;
+    return getsockopt(socket, SOL_SOCKET, name, value, &size);
+}
+
+static void duplicate(const ab_seccomp_shape *shape, int handle, ab_seccomp_call *call) {
+    if (shape->socket < 0) return;
+    int socket = result(syscall(SYS_pidfd_getfd, handle, (int)call->arguments[shape->socket], 0));
+    call->socket = socket;
+    if (socket < 0) return;
+    socklen_t size = sizeof call->cookie;
+    int flags = fcntl(socket, F_GETFL);
+    if (option(socket, SO_DOMAIN, &call->family) != 0 || option(socket, SO_TYPE, &call->type) != 0
+        || option(socket, SO_PROTOCOL, &call->protocol) != 0 || flags < 0) {
+        call->socket = -errno;
+        close(socket);
+        return;
+    }
+    getsockopt(socket, SOL_SOCKET, SO_COOKIE, &call->cookie, &size);
+    call->waits = (flags & O_NONBLOCK) == 0;
+}
+
+static const ab_seccomp_shape *shape_of(int32_t number, const ab_seccomp_shape *shapes, uint32_t count) {
+    static const ab_seccomp_shape plain = {-1, -1, -1, -1};
+    for (uint32_t i = 0; i < count; i++)
+        if (shapes[i].number == number) return &shapes[i];
+    return &plain;
+}
+
+int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t count, ab_seccomp_call *call) {
+    union { struct notification notification; uint8_t room[512]; } received; /* later kernels may have more to say */
+    memset(&received, 0, sizeof received);
+    if (ioctl(listener, NOTIFICATION_RECEIVE, &received) != 0) return -errno;
+    memset(call, 0, offsetof(ab_seccomp_call, executable));
+    call->id = received.notification.id;
+    call->number = received.notification.data.number;
+    call->thread = (int32_t)received.notification.pid;
+    call->socket = -EBADF;
+    memcpy(call->arguments, received.notification.data.arguments, sizeof call->arguments);
+
+    const ab_seccomp_shape *shape = shape_of(call->number, shapes, count);
+    int handle = result(syscall(SYS_pidfd_open, call->thread, THREAD_TOO));
+    if (handle == -EINVAL) handle = result(syscall(SYS_pidfd_open, call->thread, 0)); /* for a process's first thread only */
+    if (handle < 0) return handle;
+    read_address(shape, call);
+    read_caller(handle, call);
+    int waiting = ab_seccomp_waits(listener, call->id);
+    if (waiting == 0) duplicate(shape, handle, call);
+    close(handle);
+    return waiting;
+}
+
+int ab_seccomp_answer(int listener, uint64_t id, int64_t value) {
+    union { struct response response; uint8_t room[512]; } sent;
+    memset(&sent, 0, sizeof sent);
+    sent.response.id = id;
+    sent.response.value = value < 0 ? 0 : value;
+    sent.response.error = value < 0 ? (int32_t)value : 0;
+    return result(ioctl(listener, NOTIFICATION_SEND, &sent));
+}
+
+int ab_seccomp_proceed(int listener, uint64_t id) {
+    union { struct response response; uint8_t room[512]; } sent;
+    memset(&sent, 0, sizeof sent);
+    sent.response.id = id;
+    sent.response.flags = FLAG_CONTINUE;
+    return result(ioctl(listener, NOTIFICATION_SEND, &sent));
+}
+
+int ab_seccomp_give(int listener, uint64_t id, int descriptor, int close_on_exec) {
+    struct give given = {.id = id, .flags = FLAG_SEND, .source = (uint32_t)descriptor,
+                         .target_flags = close_on_exec ? (uint32_t)O_CLOEXEC : 0};
+    return result(ioctl(listener, NOTIFICATION_GIVE, &given));
+}
+#else
+#include "api_seccomp.h"
+#include "engine.h"
+
+int64_t ab_process_read(int process, uint64_t address, uint8_t *to, uint64_t size) {
+    return (void)process, (void)address, (void)to, (void)size, -AB_EOPNOTSUPP;
+}
+int64_t ab_process_write(int process, uint64_t address, const uint8_t *from, uint64_t size) {
+    return (void)process, (void)address, (void)from, (void)size, -AB_EOPNOTSUPP;
+}
+int ab_seccomp_waits(int listener, uint64_t id) { return (void)listener, (void)id, -AB_EOPNOTSUPP; }
+int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t count, ab_seccomp_call *call) {
+    return (void)listener, (void)shapes, (void)count, (void)call, -AB_EOPNOTSUPP;
+}
+int ab_seccomp_answer(int listener, uint64_t id, int64_t value) {
+    return (void)listener, (void)id, (void)value, -AB_EOPNOTSUPP;
+}
+int ab_seccomp_proceed(int listener, uint64_t id) { return (void)listener, (void)id, -AB_EOPNOTSUPP; }
+int ab_seccomp_give(int listener, uint64_t id, int descriptor, int close_on_exec) {
+    return (void)listener, (void)id, (void)descriptor, (void)close_on_exec, -AB_EOPNOTSUPP;
+}
+#endif
