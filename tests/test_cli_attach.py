@@ -45,7 +45,7 @@ class Metronome(LiveHook):
             for _ in range(self.beats):
                 if self._stop.wait(0.001):
                     return
-                point.fire(event, packet)
+                point.run(event, packet)
         if self.beats < 1000:
             self._fail(HookError(f"the metronome has run down after {self.beats} beats; wind it up"))
 

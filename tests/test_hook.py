@@ -46,7 +46,7 @@ class Button(LiveHook):
     def press(self) -> int:
         """The verdict on one packet."""
         with Event(layout_of(self.point.program_type), 64) as event:
-            return self.point.fire(event, bytes(64))
+            return self.point.run(event, bytes(64))
 
     def jam(self) -> None:
         """End, as when an interface goes away."""

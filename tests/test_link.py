@@ -47,7 +47,7 @@ class Source:
 
     def fire(self, data: bytes = PACKET) -> int:
         """The verdict on one packet."""
-        return self.point.fire(self.event, data)
+        return self.point.run(self.event, data)
 
 
 def point_of(context: Context, rule: ChainRule | None = None) -> tuple[AttachPoint, Source]:

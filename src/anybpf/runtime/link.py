@@ -219,7 +219,7 @@ class AttachPoint:
             self.context.links[link.id] = link
         return link
 
-    def fire(self, event: Event, data: bytes = b"", context: bytes = b"") -> int:
+    def run(self, event: Event, data: bytes = b"", context: bytes = b"") -> int:
         """Run the programs on one event, for hooks that bring them one by one; returns the verdict.
 
         :param event: a buffer for this program type, which no other thread uses meanwhile; afterwards it holds what the
