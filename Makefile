@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Here, and only here, a compiler's warning is an error.
+export ANYBPF_WERROR := 1
 # The version of the interpreter is asked, not assumed: the extension's file name carries it.
 ENGINE_SOURCES := $(wildcard src/anybpf/runtime/_engine/*.c src/anybpf/runtime/_engine/*.h) src/anybpf/runtime/build_engine.py setup.py
 
