@@ -12,7 +12,7 @@ import pytest
 TESTS = Path(__file__).parent
 ENGINE = TESTS.parent / "src/anybpf/runtime/_engine"
 #: Maps, slots and reclamation, and what those call.
-CONCEPTS = ("slot", "reclaim", "pool", "lru", "hash_table", "map*", "ring*", "trace", "clock_posix", "process*")
+CONCEPTS = ("slot", "reclaim", "pool", "lru", "hash_table", "map*", "ring*", "wake*", "trace", "clock*", "process*")
 FLAGS = ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
 
 pytestmark = pytest.mark.linux_only

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from anybpf.runtime.maps import Map
     from anybpf.runtime.object import Object, load
     from anybpf.runtime.program import Mode, Packets, Program, Redirect, Replay, RunResult
+    from anybpf.runtime.records import Batch, RecordReader
     from anybpf.runtime.trace import TraceLine, TracePipe
 
 __all__ = (
     "AttachPoint",
+    "Batch",
     "Context",
     "Event",
     "EventLayout",
@@ -30,6 +32,7 @@ __all__ = (
     "Object",
     "Packets",
     "Program",
+    "RecordReader",
     "Redirect",
     "Replay",
     "RunResult",
@@ -41,8 +44,11 @@ __all__ = (
 )
 
 
+_PARTS = ("context", "trace", "events", "maps", "program", "records", "link", "object")
+
+
 def __getattr__(name: str) -> Any:
-    for part in ("context", "trace", "events", "maps", "program", "link", "object") if name in __all__ else ():
+    for part in _PARTS if name in __all__ else ():
         home = import_module(f"anybpf.runtime.{part}")
         if name in home.__all__:
             return getattr(home, name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from anybpf.btf import Btf
 from anybpf.errors import MapError
@@ -14,6 +15,9 @@ from anybpf.runtime.native_map import ANY, EXIST, F_LOCK, NOEXIST, NativeMap
 from anybpf.runtime.reference_map import REFERENCE_KINDS, ReferenceMap
 from anybpf.runtime.typed import BytesCodec, Codec, Record, codec_for, spin_lock_offset
 from anybpf.spec import MapSpec
+
+if TYPE_CHECKING:
+    from anybpf.runtime.records import RecordReader
 
 __all__ = ("ANY", "EXIST", "F_LOCK", "NOEXIST", "Map", "MapView", "Record")
 
@@ -45,6 +49,7 @@ class Map(MapView):
     ) -> None:
         self.spec = spec
         self.kind = kind
+        self.btf = btf
         lock = spin_lock_offset(btf, spec.value_type)
         made = ReferenceMap if kind in REFERENCE_KINDS else NativeMap
         shape = _as_loaders_read(spec, kind, int(lib.ab_engine_cpus(engine)))
@@ -103,27 +108,43 @@ class Map(MapView):
             )
         return view.toreadonly() if self.spec.read_only else view
 
-    def drain(self) -> list[bytes]:
-        """Take the records that wait: of a ring buffer the oldest first, of a perf event array cpu slot by cpu slot.
+    def records(
+        self,
+        *,
+        typed: str | bool = False,
+        timeout: float | None = None,
+        on_lost: Callable[[Map, int, int], object] | None = None,
+    ) -> RecordReader:
+        """Read what programs write to a ring buffer or perf event array; see :class:`RecordReader` for the arguments.
 
-        :raises MapError: EOPNOTSUPP, the kind keeps no records.
+        :raises MapError: EOPNOTSUPP, the kind keeps no records, or the object has no such type.
         """
-        self._expect_rings()
-        return [record for ring in range(self._native.rings) for record in self._native.drain(ring)]
+        from anybpf.runtime.records import RecordReader
+
+        return RecordReader([self], typed=typed, timeout=timeout, on_lost=on_lost)
+
+    def drain(self) -> list[bytes]:
+        """Take the records that wait: of a ring buffer the oldest first, of a perf event array cpu slot by cpu slot."""
+        return [record for ring in range(self.rings()) for record in self._native.drain(ring)]
 
     @property
     def lost(self) -> int:
         """Records that programs could not write, because the ring buffer or perf event array was full."""
-        self._expect_rings()
-        return sum(map(self._native.lost, range(self._native.rings)))
+        return sum(map(self._native.lost, range(self.rings())))
 
     def wait(self, seconds: float) -> bool:
-        """Wait until a ring buffer has a record to drain; False after so many seconds without one."""
-        return self._native.wait(int(seconds * 1000))
+        """Wait until there is a record to drain; False after so many seconds without one."""
+        with self.records() as reader:
+            return reader.wait(seconds)
 
-    def _expect_rings(self) -> None:
+    def rings(self) -> int:
+        """Return how many rings of records there are: 1, or one for each cpu slot.
+
+        :raises MapError: EOPNOTSUPP, the kind keeps no records.
+        """
         if not self._native.rings:
             raise MapError(_EOPNOTSUPP, f"map {self.name!r} ({self.kind.value}) keeps no records")
+        return self._native.rings
 
     def close(self) -> None:
         """Give the map up: further operations raise MapError EBADF. Programs that use it keep it alive."""

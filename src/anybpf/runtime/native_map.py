@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from anybpf.errors import MapError
 from anybpf.platforms import MapKind
 from anybpf.runtime._engine import ffi, lib
 
-__all__ = ("ANY", "EXIST", "F_LOCK", "NOEXIST", "NativeMap")
+__all__ = ("ANY", "EXIST", "F_LOCK", "NOEXIST", "NativeMap", "split_records")
 
 #: Linux's update flags: create or replace; create only; replace only; under the value's spin lock.
 ANY, NOEXIST, EXIST, F_LOCK = lib.AB_ANY, lib.AB_NOEXIST, lib.AB_EXIST, lib.AB_F_LOCK
@@ -55,6 +54,7 @@ _REASONS = {
 
 #: Bytes of keys and values that a walk over all entries reads at a time.
 _BATCH_BYTES = 1 << 22
+_RECORD_HEADER = 8  # bytes before each record in a ring
 
 
 class _Owner:
@@ -271,29 +271,18 @@ class NativeMap:
 
     def drain(self, ring: int) -> list[bytes]:
         """Take the records that wait in a ring, the oldest first."""
-        waiting = lib.ab_map_ring_bytes(self.handle, ring)
-        buffer = ffi.new("char[]", waiting)
-        filled = lib.ab_map_ring_drain(self.handle, ring, buffer, waiting)
-        if filled < 0:
-            raise self._refused(filled, "draining")
-        data = bytes(ffi.buffer(buffer, filled))
-        records = []
-        at = 0
-        while at < filled:
-            (length,) = _LENGTH.unpack_from(data, at)
-            records.append(data[at + 8 : at + 8 + length])
-            at += 8 + (length + 7 & ~7)
-        return records
-
-    def wait(self, milliseconds: int) -> bool:
-        """Wait for a record in a ring buffer; False after so long without one."""
-        result = lib.ab_map_ring_wait(self.handle, milliseconds)
-        if result < 0:
-            raise self._refused(result, "waiting for")
-        return bool(result)
+        waiting = int(lib.ab_map_ring_bytes(self.handle, ring))
+        limit = waiting // _RECORD_HEADER
+        buffer, ends = ffi.new("char[]", waiting), ffi.new("uint32_t[]", limit)
+        count = lib.ab_map_ring_drain(self.handle, ring, buffer, waiting, ends, limit)
+        return split_records(buffer, ends, max(count, 0))  # negative: others took those, and the next is longer
 
 
-_LENGTH = struct.Struct("=Q")
+def split_records(buffer: Any, ends: Any, count: int) -> list[bytes]:
+    """Return records that stand one right behind the other in ``buffer``, given where each ends."""
+    stops = ffi.unpack(ends, count)
+    data = ffi.buffer(buffer, stops[-1] if stops else 0)[:]
+    return [data[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 def _cut(data: bytes, size: int) -> Iterator[bytes]:

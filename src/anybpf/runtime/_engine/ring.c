@@ -25,11 +25,12 @@ ab_ring *ab_ring_create(uint64_t size) {
     ring = (ab_ring *)(((uintptr_t)allocation + AB_RING_PAGE - 1) / AB_RING_PAGE * AB_RING_PAGE);
     ring->allocation = allocation;
     ring->size = size;
+    atomic_init(&ring->users, 1);
     if (ab_mutex_init(&ring->mutex) < 0) {
         free(allocation);
         return NULL;
     }
-    if (ab_condition_init(&ring->filled) < 0) {
+    if (ab_mutex_init(&ring->watching) < 0) {
         ab_mutex_deinit(&ring->mutex);
         free(allocation);
         return NULL;
@@ -37,8 +38,15 @@ ab_ring *ab_ring_create(uint64_t size) {
     return ring;
 }
 
-void ab_ring_destroy(ab_ring *ring) {
-    ab_condition_deinit(&ring->filled);
+void ab_ring_retain(ab_ring *ring) {
+    atomic_fetch_add_explicit(&ring->users, 1, memory_order_relaxed);
+}
+
+void ab_ring_release(ab_ring *ring) {
+    if (atomic_fetch_sub_explicit(&ring->users, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    ab_mutex_deinit(&ring->watching);
     ab_mutex_deinit(&ring->mutex);
     free(ring->allocation);
 }
@@ -65,10 +73,29 @@ void *ab_ring_reserve(ab_ring *ring, uint64_t size) {
     return header + 1;
 }
 
+/* Under the mutex: another consumer could pass the record meanwhile, and a producer write there. */
 static int readable(ab_ring *ring) {
     uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_relaxed);
-    return consumed < atomic_load_explicit(&ring->produced, memory_order_acquire) &&
+    return consumed < atomic_load_explicit(&ring->produced, memory_order_seq_cst) &&
            (atomic_load_explicit(&header_at(ring, consumed)->length, memory_order_seq_cst) & AB_RING_BUSY) == 0;
+}
+
+int ab_ring_readable(ab_ring *ring) {
+    int found;
+    ab_mutex_lock(&ring->mutex);
+    found = readable(ring);
+    ab_mutex_unlock(&ring->mutex);
+    return found;
+}
+
+static void rouse(ab_ring *ring) {
+    ab_mutex_lock(&ring->watching);
+    for (ab_ring_watch *watch = ring->watches; watch != NULL; watch = watch->next) {
+        if (atomic_exchange_explicit(&watch->wake->armed, 0, memory_order_seq_cst) != 0) {
+            ab_wake_signal(watch->wake);
+        }
+    }
+    ab_mutex_unlock(&ring->watching);
 }
 
 void ab_ring_commit(void *record, int discard, uint64_t flags) {
@@ -77,43 +104,41 @@ void ab_ring_commit(void *record, int discard, uint64_t flags) {
     ab_ring *ring = (ab_ring *)(page - (uintptr_t)header->pages * AB_RING_PAGE);
     uint32_t length = atomic_load_explicit(&header->length, memory_order_relaxed) & ~AB_RING_BUSY;
     /* After this the record may be read and its memory reused: the header is not looked at again. Sequentially consistent
-     * against a consumer that goes to sleep: it sees the record, or we see it waiting. */
+     * against a consumer that goes to sleep: it sees the record, or we see it asleep and where it stands. */
     atomic_exchange_explicit(&header->length, discard ? length | AB_RING_DISCARDED : length, memory_order_seq_cst);
-    if ((flags & AB_RING_NO_WAKEUP) != 0 && (flags & AB_RING_FORCE_WAKEUP) == 0) {
+    if (atomic_load_explicit(&ring->asleep, memory_order_seq_cst) == 0) {
         return;
     }
-    if (atomic_load_explicit(&ring->waiting, memory_order_seq_cst) != 0) {
-        ab_mutex_lock(&ring->mutex);
-        ab_condition_broadcast(&ring->filled);
-        ab_mutex_unlock(&ring->mutex);
+    if ((flags & AB_RING_FORCE_WAKEUP) != 0 ||
+        ((flags & AB_RING_NO_WAKEUP) == 0 &&
+         header_at(ring, atomic_load_explicit(&ring->consumed, memory_order_seq_cst)) == header)) {
+        rouse(ring);
     }
 }
 
-int64_t ab_ring_drain(ab_ring *ring, void *buffer, uint64_t capacity) {
+int64_t ab_ring_drain(ab_ring *ring, void *buffer, uint32_t capacity, uint32_t *ends, uint32_t limit) {
     uint8_t *to = buffer;
-    uint64_t written = 0;
+    uint32_t written = 0, count = 0;
     int full = 0;
     ab_mutex_lock(&ring->mutex);
-    while (!full && readable(ring)) {
+    while (count < limit && readable(ring)) {
         uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_relaxed);
         ab_ring_header *header = header_at(ring, consumed);
         uint32_t word = atomic_load_explicit(&header->length, memory_order_acquire);
-        uint64_t length = word & LENGTH_MAX;
-        uint64_t padded = ab_round_up_8(length);
+        uint32_t length = word & LENGTH_MAX;
         if ((word & AB_RING_DISCARDED) == 0) {
-            if (capacity - written < sizeof length + padded) {
+            if (capacity - written < length) {
                 full = 1;
                 break;
             }
-            memcpy(to + written, &length, sizeof length);
-            memcpy(to + written + sizeof length, header + 1, (size_t)length);
-            memset(to + written + sizeof length + length, 0, (size_t)(padded - length));
-            written += sizeof length + padded;
+            memcpy(to + written, header + 1, length);
+            written += length;
+            ends[count++] = written;
         }
-        atomic_store_explicit(&ring->consumed, consumed + sizeof *header + padded, memory_order_release);
+        atomic_store_explicit(&ring->consumed, consumed + sizeof *header + ab_round_up_8(length), memory_order_seq_cst);
     }
     ab_mutex_unlock(&ring->mutex);
-    return full && written == 0 ? -AB_ENOSPC : (int64_t)written;
+    return full && count == 0 ? -AB_ENOSPC : (int64_t)count;
 }
 
 uint64_t ab_ring_owned(const ab_ring *ring, uint64_t address) {
@@ -126,16 +151,27 @@ uint64_t ab_ring_waiting_bytes(const ab_ring *ring) {
     return atomic_load_explicit(&ring->produced, memory_order_acquire) - consumed;
 }
 
-int ab_ring_wait(ab_ring *ring, uint32_t milliseconds) {
-    int ready;
-    ab_mutex_lock(&ring->mutex);
-    atomic_fetch_add_explicit(&ring->waiting, 1, memory_order_seq_cst);
-    ready = readable(ring);
-    if (!ready && milliseconds != 0) {
-        ab_condition_wait_for(&ring->filled, &ring->mutex, milliseconds);
-        ready = readable(ring);
+void ab_ring_watch_add(ab_ring *ring, ab_ring_watch *watch) {
+    ab_mutex_lock(&ring->watching);
+    watch->next = ring->watches;
+    ring->watches = watch;
+    ab_mutex_unlock(&ring->watching);
+}
+
+void ab_ring_watch_remove(ab_ring *ring, ab_ring_watch *watch) {
+    ab_ring_watch **at = &ring->watches;
+    ab_mutex_lock(&ring->watching);
+    while (*at != watch) {
+        at = &(*at)->next;
     }
-    atomic_fetch_sub_explicit(&ring->waiting, 1, memory_order_relaxed);
-    ab_mutex_unlock(&ring->mutex);
-    return ready;
+    *at = watch->next;
+    ab_mutex_unlock(&ring->watching);
+}
+
+void ab_ring_sleeper_begin(ab_ring *ring) {
+    atomic_fetch_add_explicit(&ring->asleep, 1, memory_order_seq_cst);
+}
+
+void ab_ring_sleeper_end(ab_ring *ring) {
+    atomic_fetch_sub_explicit(&ring->asleep, 1, memory_order_relaxed);
 }

@@ -18,7 +18,7 @@ static ring_map *rings_of(const ab_map *map) {
     return (ring_map *)(uintptr_t)map; /* the head is its first member */
 }
 
-static ab_ring *ring_at(const ab_map *map, uint32_t ring) {
+ab_ring *ab_map_ring(const ab_map *map, uint32_t ring) {
     return ring < ab_map_rings(map) ? rings_of(map)->rings[ring] : NULL;
 }
 
@@ -95,28 +95,24 @@ uint32_t ab_map_rings(const ab_map *map) {
 }
 
 uint64_t ab_map_ring_bytes(ab_map *map, uint32_t ring) {
-    const ab_ring *found = ring_at(map, ring);
+    const ab_ring *found = ab_map_ring(map, ring);
     return found == NULL ? 0 : ab_ring_waiting_bytes(found);
 }
 
 uint64_t ab_map_ring_lost(ab_map *map, uint32_t ring) {
-    ab_ring *found = ring_at(map, ring);
+    ab_ring *found = ab_map_ring(map, ring);
     return found == NULL ? 0 : atomic_load_explicit(&found->lost, memory_order_relaxed);
 }
 
-int64_t ab_map_ring_drain(ab_map *map, uint32_t ring, void *buffer, uint64_t capacity) {
-    ab_ring *found = ring_at(map, ring);
-    return found == NULL ? -AB_EINVAL : ab_ring_drain(found, buffer, capacity);
-}
-
-int ab_map_ring_wait(ab_map *map, uint32_t milliseconds) {
-    return map->kind == AB_MAP_RINGBUF ? ab_ring_wait(rings_of(map)->rings[0], milliseconds) : -AB_EINVAL;
+int64_t ab_map_ring_drain(ab_map *map, uint32_t ring, void *buffer, uint32_t capacity, uint32_t *ends, uint32_t limit) {
+    ab_ring *found = ab_map_ring(map, ring);
+    return found == NULL ? -AB_EINVAL : ab_ring_drain(found, buffer, capacity, ends, limit);
 }
 
 static void destroy(ab_map *map) {
     ring_map *rings = rings_of(map);
     for (uint32_t ring = 0; ring < rings->count; ring++) {
-        ab_ring_destroy(rings->rings[ring]);
+        ab_ring_release(rings->rings[ring]);
     }
     free(rings);
 }

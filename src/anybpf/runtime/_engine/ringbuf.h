@@ -2,8 +2,12 @@
 #ifndef ANYBPF_RINGBUF_H
 #define ANYBPF_RINGBUF_H
 
+#include "api_ring.h"
 #include "engine.h"
 #include "ring.h"
+
+/* A map's ring, NULL when it has none of this number. */
+ab_ring *ab_map_ring(const ab_map *map, uint32_t ring);
 
 /* bpf_ringbuf_reserve: NULL when there is no room or flags are not 0. */
 void *ab_ringbuf_reserve(ab_map *map, uint64_t size, uint64_t flags);

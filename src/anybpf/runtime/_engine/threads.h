@@ -25,10 +25,6 @@ static inline void ab_condition_broadcast(ab_condition *condition) { WakeAllCond
 static inline void ab_condition_wait(ab_condition *condition, ab_mutex *mutex) {
     SleepConditionVariableSRW(condition, mutex, INFINITE, 0);
 }
-/* Waits at most that long; may return early, so the caller tests its condition again. */
-static inline void ab_condition_wait_for(ab_condition *condition, ab_mutex *mutex, uint32_t milliseconds) {
-    SleepConditionVariableSRW(condition, mutex, milliseconds, 0);
-}
 
 static inline uintptr_t ab_thread_self(void) { return (uintptr_t)GetCurrentThreadId(); }
 static inline void ab_thread_yield(void) { SwitchToThread(); }
@@ -36,7 +32,6 @@ static inline void ab_thread_yield(void) { SwitchToThread(); }
 #else
 #include <pthread.h>
 #include <sched.h>
-#include <time.h>
 
 typedef pthread_mutex_t ab_mutex;
 typedef pthread_cond_t ab_condition;
@@ -51,18 +46,6 @@ static inline void ab_condition_deinit(ab_condition *condition) { pthread_cond_d
 static inline void ab_condition_signal(ab_condition *condition) { pthread_cond_signal(condition); }
 static inline void ab_condition_broadcast(ab_condition *condition) { pthread_cond_broadcast(condition); }
 static inline void ab_condition_wait(ab_condition *condition, ab_mutex *mutex) { pthread_cond_wait(condition, mutex); }
-/* Waits at most that long; may return early, so the caller tests its condition again. */
-static inline void ab_condition_wait_for(ab_condition *condition, ab_mutex *mutex, uint32_t milliseconds) {
-    struct timespec until;
-    timespec_get(&until, TIME_UTC);
-    until.tv_sec += milliseconds / 1000;
-    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(condition, mutex, &until);
-}
 
 /* pthread_t is an integer or a pointer on every system that we build for. */
 static inline uintptr_t ab_thread_self(void) { return (uintptr_t)pthread_self(); }
