@@ -6,24 +6,31 @@ where a hook joins them (or not)::
     host a                              here                              host b
     eth0  ------------------------  left      right  -----------------------  eth0
 
-Offloads stay at their defaults, so what arrives at ``left`` and ``right`` is what Linux hands its interfaces: segments of
-64 KiB, and checksums that nobody has computed yet.
+Offloads stay at their defaults, so what arrives at ``left`` and ``right`` is what Linux hands its interfaces: segments
+of 64 KiB, and checksums that nobody has computed yet.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
+import http.server
 import itertools
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+
+import flood
 
 _CLONE_NEWNET = 0x40000000
 _PREFIX = 24
@@ -110,6 +117,86 @@ class Host:
             finally:
                 _enter(home.fileno())
 
+    def counters(self) -> dict[str, int]:
+        """What ``eth0`` has counted: frames as ``rx_packets`` and ``tx_packets``, and the rest of its statistics."""
+        shown = json.loads(self.run("ip", "-j", "-s", "-s", "link", "show", "eth0").stdout)[0]["stats64"]
+        return {f"{way}_{name}": value for way, values in shown.items() for name, value in values.items()}
+
+    @contextlib.contextmanager
+    def flood(self, frames: list[bytes], folder: Path, *, rate: int = 0, count: int = 0) -> Iterator[Flood]:
+        """Send frames from ``eth0`` in turn as long as the context lasts, or until ``count`` (0: no end) are sent.
+
+        :param folder: where to write the frames down. :param rate: frames a second; 0: as fast as they go.
+        """
+        listed = folder / f"{self.namespace}.frames"
+        listed.write_text("\n".join(map(bytes.hex, frames)), encoding="ascii")
+        command = (sys.executable, flood.__file__, "eth0", str(listed), str(rate), str(count))
+        with self.process(*command, ready="sending") as child:
+            yield Flood(child)
+
+
+@dataclass(frozen=True)
+class Flood:
+    """A generator at work."""
+
+    child: subprocess.Popen[str]
+
+    def finish(self, *, stop: bool = False, timeout: float = 60) -> int:
+        """Wait until it has sent its frames, or ``stop`` it; gives how many it has sent."""
+        if stop:
+            self.child.terminate()
+        return int(self.child.communicate(timeout=timeout)[0])
+
+
+@dataclass
+class Website:
+    """A web server on port 80: GET gives ``body``, POST the SHA-256 of what was sent. ``clients``: who has asked."""
+
+    body: bytes
+    clients: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def website(host: Host, body: bytes = b"hello\n") -> Iterator[Website]:
+    """Serve from a host as long as the context lasts; HTTP/1.0, so that each request is a connection."""
+    site = Website(body)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def reply(self, content: bytes) -> None:
+            site.clients.append(self.client_address[0])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_GET(self) -> None:  # the name that http.server calls
+            self.reply(site.body)
+
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            self.reply(hashlib.sha256(sent).hexdigest().encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 1024
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass  # clients that a test cuts off
+
+    with host.entered():
+        server = Server((host.address, 80), Handler)
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield site
+        finally:
+            server.shutdown()
+            thread.join()
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -155,7 +242,8 @@ def lab() -> Iterator[Lab]:
         yield made
     finally:
         for host in hosts:
-            subprocess.run(["ip", "netns", "del", host.namespace], stderr=subprocess.DEVNULL, check=False)
+            if Path("/run/netns", host.namespace).exists():
+                _run("ip", "netns", "del", host.namespace)
 
 
 @contextlib.contextmanager
