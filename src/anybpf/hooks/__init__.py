@@ -1,6 +1,53 @@
-"""Event sources that programs attach to."""
+"""Event sources that programs attach to.
 
-from anybpf.hooks.capture import CaptureReader, Chunk
-from anybpf.hooks.pcap import Pcap, PcapLink, Totals
+The modules behind these names are imported when a name is first used; what an operating system does not have says so
+when a program is attached to it.
+"""
 
-__all__ = ("CaptureReader", "Chunk", "Pcap", "PcapLink", "Totals")
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anybpf.hooks.capture import CaptureReader, Chunk
+    from anybpf.hooks.hook import Accepts, Hook, LiveHook
+    from anybpf.hooks.inline import Inline
+    from anybpf.hooks.pcap import Pcap, PcapLink, Totals
+    from anybpf.hooks.queue import Queue
+
+_HOMES = {
+    "Accepts": "hook",
+    "CaptureReader": "capture",
+    "Chunk": "capture",
+    "Hook": "hook",
+    "Inline": "inline",
+    "LiveHook": "hook",
+    "Pcap": "pcap",
+    "PcapLink": "pcap",
+    "Queue": "queue",
+    "Totals": "pcap",
+}
+
+__all__ = (
+    "Accepts",
+    "CaptureReader",
+    "Chunk",
+    "Hook",
+    "Inline",
+    "LiveHook",
+    "Pcap",
+    "PcapLink",
+    "Queue",
+    "Totals",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'anybpf.hooks' has no attribute {name!r}")
+    return getattr(import_module(f"anybpf.hooks.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
