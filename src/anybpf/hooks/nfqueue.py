@@ -176,7 +176,7 @@ def _expression(name: str, *attributes: bytes) -> bytes:
 
 def _interface_is(chain: Chain, interface: str) -> bytes:
     key = _OUT_NAME if chain == "output" else _IN_NAME
-    name = nested(3, attribute(1, interface.encode().ljust(_NAME_SIZE, b"\0")))
+    name = nested(3, attribute(1, os.fsencode(interface).ljust(_NAME_SIZE, b"\0")))
     return _expression("meta", be32(2, key), be32(1, _REGISTER)) + _expression(
         "cmp", be32(1, _REGISTER), be32(2, _EQUAL), name
     )

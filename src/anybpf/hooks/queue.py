@@ -8,11 +8,10 @@ they meet the programs. The rule is the user's own, for example ::
 
 or, with ``chain``, one in an nftables table of ours that goes when we do, however we end.
 
-**What programs see.** Queued packets begin with their IP header, XDP programs expect Ethernet frames, so a header is
-put before them and taken away again: the EtherType of the packet; as source the sender's link-layer address where the
-kernel still knows it (packets that came in by Ethernet), else zeros; as target zeros. ``ingress_ifindex`` is the
-interface that the packet came in by, 0 for packets that the host sends. Packets are as on the wire: the kernel takes
-apart merged ones (GRO, GSO) and fills in checksums that were left to hardware.
+**What programs see.** Queued packets begin with their IP header; :mod:`anybpf.hooks.datagram` says what Ethernet header
+programs find before it. The kernel knows the sender's link-layer address of packets that came in by Ethernet.
+``ingress_ifindex`` is the interface that the packet came in by, 0 for packets that the host sends. Packets are as on
+the wire: the kernel takes apart merged ones (GRO, GSO) and fills in checksums that were left to hardware.
 
 **What verdicts do.** PASS lets the packet go on, as the program has left it; lengths and checksums that a change makes
 wrong are the program's to put right, as in XDP. DROP and ABORTED drop it. TX, REDIRECT: a queue has no port to send
@@ -33,18 +32,19 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from anybpf.errors import HookError, LoadError, UnsupportedError
+from anybpf.hooks.datagram import DatagramPoint
 from anybpf.hooks.hook import Accepts, LiveHook
 from anybpf.hooks.nfqueue import CHAINS, Chain, QueueRule, QueueSocket
 from anybpf.runtime import AttachPoint
 from anybpf.runtime.engine import ffi, lib
-from anybpf.runtime.events import Event, layout_of
 
 __all__ = ("Queue", "from_argument")
 
 _NUMBERS = range(1 << 16)
+_NAME_SIZE = 16  # IFNAMSIZ
 _INSTEAD = {
     "win32": "on Windows the windivert hook does the same",
     "darwin": "macOS hands packets only to system extensions that Apple has entitled to filter the network",
@@ -63,7 +63,7 @@ class Queue(LiveHook):
     """
 
     name: ClassVar[str] = "queue"
-    takes: ClassVar[tuple[Accepts, ...]] = (Accepts("linux", "xdp"), Accepts("windows", "xdp"))
+    takes: ClassVar[tuple[Accepts, ...]] = (Accepts("linux", "xdp", ("xdp",)), Accepts("windows", "xdp"))
 
     def __init__(
         self,
@@ -81,6 +81,8 @@ class Queue(LiveHook):
             raise HookError(f"there is no chain {chain!r} for a queue; choose {', '.join(CHAINS)}")
         if interface is not None and chain is None:
             raise HookError("an interface is part of the rule that a queue makes; name the chain, too")
+        if interface is not None and not 0 < len(os.fsencode(interface)) < _NAME_SIZE:
+            raise HookError(f"{interface!r} is no name of an interface; those have 1 to {_NAME_SIZE - 1} bytes")
         if not 0 < depth < 1 << 19:
             raise HookError(f"a queue cannot be {depth} packets deep; give 1 to {(1 << 19) - 1}")
         self.number, self.chain, self.interface = number, chain, interface
@@ -110,8 +112,7 @@ class Queue(LiveHook):
             )
         with ExitStack() as opened:
             packets = opened.enter_context(QueueSocket(self.number, self.depth, fail_open=self.fail_open))
-            event = opened.enter_context(Event(layout_of(point.program_type), lib.AB_DATAGRAM_FRAME))
-            native = self._native(point, packets, event)
+            native = self._native(packets, opened.enter_context(DatagramPoint(point)))
             opened.callback(lib.ab_nfqueue_destroy, native)
             if self.chain is not None:
                 opened.enter_context(QueueRule(self.number, self.chain, self.interface))
@@ -121,30 +122,20 @@ class Queue(LiveHook):
             opened.callback(self._settle, native, packets, thread)
             self._opened = opened.pop_all()
 
-    def _native(self, point: AttachPoint, packets: QueueSocket, event: Event) -> object:
-        kind = point.program_type
-        meeting = ffi.new(
-            "ab_datagram_point *",
-            {
-                "chain": point.handle,
-                "event": event.handle,
-                "passes": sum(1 << verdict for verdict in kind.passes),
-                "interface_offset": kind.context.field_named("ingress_ifindex").offset,
-            },
-        )
+    def _native(self, packets: QueueSocket, meeting: DatagramPoint) -> Any:
         error = ffi.new("int *")
-        native = lib.ab_nfqueue_create(packets.fileno(), self.number, meeting, error)
+        native = lib.ab_nfqueue_create(packets.fileno(), self.number, meeting.native, error)
         if native == ffi.NULL:
             raise LoadError(f"netfilter queue {self.number} cannot be served: {os.strerror(-error[0])}")
         return native
 
-    def _serve(self, native: object, packets: QueueSocket) -> None:
+    def _serve(self, native: Any, packets: QueueSocket) -> None:
         error = lib.ab_nfqueue_serve(native)
         if error:
             packets.close()  # what comes from now on bypasses the queue
             self._fail(HookError(f"netfilter queue {self.number} ended: {os.strerror(-error)}"))
 
-    def _settle(self, native: object, packets: QueueSocket, thread: threading.Thread) -> None:
+    def _settle(self, native: Any, packets: QueueSocket, thread: threading.Thread) -> None:
         """End the service so that no packet is lost: what is new goes on by itself, what waits is let go."""
         if packets.fileno() >= 0:
             packets.bypass()
@@ -158,7 +149,7 @@ class Queue(LiveHook):
         self._opened.close()
 
 
-def _lost(native: object) -> int:
+def _lost(native: Any) -> int:
     counts = ffi.new("ab_nfqueue_counts *")
     lib.ab_nfqueue_count(native, counts)
     return int(counts.lost)

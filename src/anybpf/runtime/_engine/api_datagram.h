@@ -11,5 +11,6 @@ typedef struct ab_datagram_point {
     uint32_t interface_offset; /* in the context: the 32-bit index of the interface that the packet came in by */
 } ab_datagram_point;
 
-enum { AB_DATAGRAM_MAX = 65535, AB_DATAGRAM_FRAME = 65535 + 14 };
+/* Bytes of the largest IP packet (IPv6, whose own header its length leaves out), and of the frame that is made of it. */
+enum { AB_DATAGRAM_MAX = 65575, AB_DATAGRAM_FRAME = 65575 + 14 };
 #endif

@@ -21,8 +21,8 @@ uint32_t ab_datagram_ip_length(const uint8_t *data, uint64_t available) {
 /* Whether the system can go on with a packet whose header a program may have written: it has checked the one that it had. */
 static int is_sound(const ab_datagram *datagram) {
     uint32_t protocol = ab_packet_be16(datagram->protocol);
-    if (protocol != AB_ETH_P_IP && protocol != AB_ETH_P_IPV6) return datagram->length <= AB_DATAGRAM_MAX;
-    if (datagram->length > AB_DATAGRAM_MAX + IPV6_HEADER) return 0;
+    if (datagram->length > AB_DATAGRAM_MAX) return 0;
+    if (protocol != AB_ETH_P_IP && protocol != AB_ETH_P_IPV6) return 1;
     if (ab_datagram_ip_length(datagram->data, datagram->length) == 0) return 0;
     return datagram->data[0] >> 4 == (protocol == AB_ETH_P_IP ? 4 : 6);
 }
