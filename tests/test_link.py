@@ -210,3 +210,14 @@ def test_windows_and_linux_have_their_own_actions() -> None:
         (passing,) = [value for value, action in kind.actions.items() if action == "XDP_PASS"]
         assert (kind.chain.proceed, kind.chain.empty, kind.chain.fault) == (frozenset({passing}), passing, passing)
         assert kind.chain.known == frozenset(kind.actions)
+
+
+def test_time_is_that_of_events_after_the_first(context: Context) -> None:
+    """One event has no time yet; from the second on there is a mean, which is not that of the cold first run."""
+    point, source = point_of(context)
+    link = point.attach(returning(context, DROP), "hook")
+    source.fire()
+    assert link.stats.ns_per_event == 0
+    for _ in range(200):
+        source.fire()
+    assert 0 < link.stats.ns_per_event < 1_000_000

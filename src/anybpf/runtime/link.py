@@ -34,7 +34,8 @@ class LinkStats:
     :param events: runs of its program. :param verdicts: return value → how many; -1: values above 63.
     :param errors: runs that faulted, which only unverified programs do.
     :param dropped: events that the hook lost, for all its links together: a full ring, no room to send.
-    :param ns_per_event: mean time of one run, nanoseconds: of the first event on each cpu slot and every 64th after it.
+    :param ns_per_event: mean time of one run, nanoseconds: of the 2nd to 64th event on each cpu slot, then of every
+        64th; the first, which finds nothing in the caches, does not count.
     """
 
     events: int
@@ -179,7 +180,9 @@ class AttachPoint:
         """Raise HookError when ``program`` cannot be attached here; LoadError when it is closed."""
         wanted, given = self.program_type, program.type
         elsewhere = given.attach_type != wanted.attach_type and "" not in (given.attach_type, wanted.attach_type)
-        if elsewhere or (given.name, given.context.name) != (wanted.name, wanted.context.name):
+        # Of services, two may have the same name; only what was verified for this very context may run on it.
+        other = given.attach_type == wanted.attach_type and given.context != wanted.context
+        if elsewhere or other or (given.name, given.context.name) != (wanted.name, wanted.context.name):
             raise HookError(
                 f"program {program.name!r} is of type {_type_name(given)}, but here programs of type "
                 f"{_type_name(wanted)} run; attach it to a hook of its own"

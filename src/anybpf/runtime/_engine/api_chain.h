@@ -23,7 +23,8 @@ typedef struct ab_chain_rule {
     uint32_t watch_size;    /* 0: none */
 } ab_chain_rule;
 
-/* What an attachment has counted. `sampled_ns` is the time of the `sampled` runs, one in AB_CHAIN_SAMPLE. */
+/* What an attachment has counted. `sampled_ns` is the time of the `sampled` runs: the second to the last of the first
+ * AB_CHAIN_SAMPLE on a slot, and then one in so many. */
 typedef struct ab_attachment_counts {
     uint64_t events;
     uint64_t errors;        /* runs that faulted; they are not among the verdicts */

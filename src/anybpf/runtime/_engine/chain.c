@@ -151,7 +151,7 @@ static int64_t run_one(ab_attachment *attachment, ab_session *session, ab_event 
     const attached *current = atomic_load_explicit(&attachment->current, memory_order_acquire);
     slot_counts *counts = &attachment->counts[session->slot->cpu];
     uint64_t result = 0, before = 0, number = read_count(&counts->events);
-    int sample = number % AB_CHAIN_SAMPLE == 0, error = 0;
+    int sample = number != 0 && (number < AB_CHAIN_SAMPLE || number % AB_CHAIN_SAMPLE == 0), error = 0;
     if (session->slot->mode != current->mode) error = ab_session_mode(session, current->mode);
     if (sample) before = ab_clock_monotonic();
     if (!error) error = ab_run_once(current->program, session->slot, event, NULL, 0, &result);
