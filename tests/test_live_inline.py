@@ -1,0 +1,363 @@
+"""Samples on a live wire: two hosts with real programs at both ends, and this package in between."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import anybpf
+from anybpf.hooks.inline import Inline
+from anybpf.runtime import Link, Object
+from compiling import sample
+from netlab import Host, Lab, cable, lab, require, website
+
+scapy = pytest.importorskip("scapy.all")
+
+pytestmark = pytest.mark.linux_only
+
+DROP, PASS = 1, 2
+WINDOWS_PASS, WINDOWS_DROP = 1, 2
+ETH_P_ALL, SOL_PACKET, PACKET_AUXDATA, VLAN_VALID = 3, 263, 8, 0x10
+
+
+@pytest.fixture
+def net() -> Iterator[Lab]:
+    """Two hosts whose cables end here, with nothing between them."""
+    require("ping", "curl")
+    with lab() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def inline(name: str, left: str, right: str, platform: str | None = None) -> Iterator[tuple[Object, Link]]:
+    """A sample program on what goes between two interfaces, as long as the context lasts."""
+    with anybpf.load(sample(name, platform)) as loaded:
+        (program,) = loaded.programs.values()
+        with program.attach(Inline(left, right)) as link:
+            yield loaded, link
+
+
+def ping(net: Lab, target: str, count: int = 1, *, patience: float = 2) -> set[int]:
+    """Ping from host a; gives the sequence numbers, from 1 on, of the requests answered within ``patience`` seconds."""
+    done = net.a.run("ping", "-n", "-c", str(count), "-i", "0.02", "-W", str(patience), target, check=False)
+    return set(map(int, re.findall(r"icmp_seq=(\d+) ttl", done.stdout)))
+
+
+def fetch(host: Host, target: Host, *options: str, seconds: float = 20) -> bytes | None:
+    """The body of a page, or None when curl could not get it within so many seconds."""
+    command = host.command("curl", "-sS", "-m", str(seconds), *options, f"http://{target.address}/")
+    done = subprocess.run(command, capture_output=True, timeout=seconds + 30, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_ping_loses_what_the_filter_says(net, version):
+    """Of the echo requests exactly those are lost that the map names, and the program has counted them."""
+    target = net.b.address if version == 4 else net.b.address6
+    with inline("ping_filter", net.left, net.right) as (loaded, link):
+        assert ping(net, target, 5) == set(range(1, 6))
+        loaded.maps["every"][0] = 4
+        assert ping(net, target, 21) == {n for n in range(1, 22) if n % 4}
+        assert list(loaded.maps["echoes"].values()) == [5 + 16, 5]
+        assert link.stats.verdicts[DROP] == 5
+        assert link.stats.dropped == 0
+    assert ping(net, target, patience=0.3) == set()
+
+
+def test_detaching_and_attaching_again(net):
+    """The wire is there as long as the link, and a second link finds the interfaces as the first found them."""
+    for _ in range(3):
+        with inline("count", net.left, net.right) as (loaded, _):
+            assert ping(net, net.b.address, 3) == {1, 2, 3}
+            assert loaded.maps["per_proto"][1] == 6
+        assert ping(net, net.b.address, patience=0.3) == set()
+
+
+def vlan_tags(interface: str, frames: int) -> set[int]:
+    """The VLAN numbers of the next frames that come in at an interface; 0: untagged. The kernel keeps them aside."""
+    tags = set()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as port:
+        port.bind((interface, ETH_P_ALL))
+        port.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        port.settimeout(20)
+        while frames:
+            _, extra, _, sender = port.recvmsg(64, 64)
+            if sender[2] != socket.PACKET_OUTGOING:
+                status, *_, tag, _ = struct.unpack("<IIIHHHH", extra[0][2])
+                tags.add(tag & 0xFFF if status & VLAN_VALID else 0)
+                frames -= 1
+    return tags
+
+
+@contextlib.contextmanager
+def translated(net: Lab, address: str) -> Iterator[Object]:
+    """Host a behind ``address`` and over a trunk of VLAN 100 on its way to host b, which has no VLANs."""
+    net.b.ip("route", "add", address, "dev", "eth0")
+    net.b.ip("neigh", "replace", address, "lladdr", net.a.mac, "dev", "eth0")
+    with (
+        cable() as (near, far),
+        inline("vlan_nat", net.left, near) as (nat, _),
+        inline("vlan_rewriter", far, net.right) as (rewriter, _),
+    ):
+        nat.maps["settings"].raw[bytes(4)] = socket.inet_aton(address) + struct.pack("<I", 100)
+        rewriter.maps["vlans"].update({0: 100, 100: 0})
+        seen: list[set[int]] = []
+        watcher = threading.Thread(target=lambda: seen.append(vlan_tags(far, 5)))
+        watcher.start()
+        time.sleep(0.2)
+        yield nat
+        watcher.join()
+        assert seen == [{100}]
+
+
+def test_curl_through_vlan_and_nat(net, tmp_path):
+    """Large files arrive whole in both directions through the rewriter, and the server sees the address of outside."""
+    outside, body = "203.0.113.9", os.urandom(20_000_000)
+    upload = tmp_path / "upload"
+    upload.write_bytes(os.urandom(10_000_000))
+    with translated(net, outside) as nat, website(net.b, body) as site:
+        for _ in range(2):
+            assert hashlib.sha256(fetch(net.a, net.b) or b"").digest() == hashlib.sha256(body).digest()
+        answer = fetch(net.a, net.b, "--data-binary", f"@{upload}")
+        assert answer == hashlib.sha256(upload.read_bytes()).hexdigest().encode()
+        assert site.clients == [outside] * 3
+        assert nat.maps[".bss"][0] == {"ports_given": 3}
+
+
+def test_datagrams_through_vlan_and_nat(net):
+    """Datagrams of each size are answered through the rewriter, whose checksums the receivers accept."""
+    outside = "203.0.113.9"
+    with translated(net, outside) as nat, echo_server(net.b, 7000) as clients:
+        with client_socket(net.a) as client:
+            for size in (0, 1, 2, 17, 1400):
+                data = os.urandom(size)
+                client.sendto(data, (net.b.address, 7000))
+                assert client.recv(2000) == data
+        assert set(clients) == {(outside, 32768)}
+        assert nat.maps[".bss"][0] == {"ports_given": 1}
+
+
+def client_socket(host: Host) -> socket.socket:
+    """A UDP socket in a host."""
+    with host.entered():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(20)
+    return client
+
+
+@contextlib.contextmanager
+def echo_server(host: Host, port: int) -> Iterator[list[Any]]:
+    """Answer each datagram with itself, as long as the context lasts; gives the list of who has sent one."""
+    clients: list[Any] = []
+    with host.entered():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((host.address, port))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    server.settimeout(0.1)
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                data, client = server.recvfrom(2000)
+                clients.append(client)
+                server.sendto(data, client)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield clients
+    finally:
+        ended.set()
+        thread.join()
+        server.close()
+
+
+def syns(net: Lab, sources: list[str]) -> list[bytes]:
+    """SYNs to host b's web server, from 256 ports of each source."""
+    frames = []
+    for source in sources:
+        for port in range(1024, 1280):
+            packet = scapy.IP(src=source, dst=net.b.address) / scapy.TCP(sport=port, dport=80, seq=port, flags="S")
+            frames.append(bytes(scapy.Ether(src=net.a.mac, dst=net.b.mac) / packet))
+    return frames
+
+
+def test_syn_flood_is_cut(net, tmp_path):
+    """A flood of SYNs that keeps everybody from a server is cut by the limiter, and every real request succeeds."""
+    net.b.sysctl(net__ipv4__tcp_syncookies=0, net__ipv4__tcp_max_syn_backlog=256, net__ipv4__tcp_synack_retries=1)
+    net.b.sysctl(net__ipv4__tcp_no_metrics_save=1)  # known clients have places of their own in the backlog
+    net.b.ip("route", "add", "default", "via", net.a.address)  # where answers to the attackers go, and get lost
+    attackers = ["198.51.100.1", "198.51.100.2"]
+    with website(net.b), net.a.flood(syns(net, attackers), tmp_path, rate=20_000) as generator:
+        with inline("count", net.left, net.right):
+            wait_until(lambda: half_open(net.b) >= 150)
+            assert fetch(net.a, net.b, seconds=1) is None
+        wait_until(lambda: half_open(net.b) == 0)
+        with inline("syn_limiter", net.left, net.right) as (loaded, link):
+            for _ in range(20):
+                assert fetch(net.a, net.b) == b"hello\n"
+                time.sleep(0.1)
+            counts = loaded.maps[".bss"][0]
+            assert counts["syns_dropped"] > 1000
+            assert counts["syns_dropped"] > 10 * counts["syns_passed"]
+            assert link.stats.verdicts[DROP] >= counts["syns_dropped"]
+        assert generator.finish(stop=True) > counts["syns_dropped"]
+
+
+def half_open(host: Host) -> int:
+    """Connections of a host that wait for the last packet of the handshake."""
+    return len(host.run("ss", "-Htn", "state", "syn-recv").stdout.splitlines())
+
+
+def wait_until(condition: Any, seconds: float = 30) -> None:
+    """Wait until a condition holds; AssertionError when it does not within so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.05)
+
+
+def datagrams(net: Lab, source: str, port: int, payload: Any = b"") -> bytes:
+    """A datagram to host b, as a frame from host a's cable."""
+    packet = scapy.IP(src=source, dst=net.b.address) / scapy.UDP(sport=4000, dport=port) / payload
+    return bytes(scapy.Ether(src=net.a.mac, dst=net.b.mac) / packet)
+
+
+def ask(client: socket.socket, server: Host, question: bytes) -> bytes:
+    """Ask a server on port 53 as a resolver does: again when there is no answer."""
+    client.settimeout(1)
+    for _ in range(20):
+        client.sendto(question, (server.address, 53))
+        with contextlib.suppress(TimeoutError):
+            return client.recv(2000)
+    raise AssertionError("no answer to any of 20 questions")
+
+
+def test_flood_of_empty_datagrams(net, tmp_path):
+    """eBPF for Windows' demo: droppacket keeps a flood of empty datagrams to port 53 from the server, and counts it."""
+    flood = 50_000
+    with (
+        echo_server(net.b, 53) as clients,
+        client_socket(net.a) as client,
+        inline("droppacket", net.left, net.right, "windows") as (loaded, link),
+        net.a.flood([datagrams(net, "198.51.100.1", 53)], tmp_path, rate=20_000, count=flood) as generator,
+    ):
+        for n in range(20):
+            question = f"question {n}".encode()
+            assert ask(client, net.b, question) == question
+        assert generator.finish() == flood
+        wait_until(lambda: link.stats.verdicts.get(WINDOWS_DROP, 0) + link.stats.dropped >= flood)
+        assert loaded.maps["dropped_packet_map"][0] == link.stats.verdicts[WINDOWS_DROP]
+        assert {host for host, _ in clients} == {net.a.address}
+
+
+def test_flood_without_a_filter(net, tmp_path):
+    """The same flood reaches the server when the program in between lets it pass."""
+    with (
+        echo_server(net.b, 53) as clients,
+        inline("count", net.left, net.right),
+        net.a.flood([datagrams(net, net.a.address, 53)], tmp_path, rate=5_000, count=1_000) as generator,
+    ):
+        assert generator.finish() == 1_000
+        wait_until(lambda: len(clients) == 1_000)
+
+
+@pytest.mark.parametrize("platform", ["linux", "windows"])
+def test_flood_of_questions(net, tmp_path, platform):
+    """The DNS filter, built for either platform, lets a source ask as often as the limit says, and others ask on."""
+    attacker, flood, limit = "10.213.255.1", 20_000, 20
+    question = bytes(scapy.DNS(qd=scapy.DNSQR(qname="example.org")))
+    net.b.ip("route", "add", attacker, "dev", "eth0")
+    net.b.ip("neigh", "replace", attacker, "lladdr", net.a.mac, "dev", "eth0")
+    with (
+        echo_server(net.b, 53) as clients,
+        client_socket(net.a) as client,
+        inline("dns_filter", net.left, net.right, platform) as (loaded, link),
+    ):
+        loaded.maps["limit"][0] = limit
+        frames = [datagrams(net, attacker, 53, question)]
+        began = time.monotonic()
+        with net.a.flood(frames, tmp_path, rate=20_000, count=flood) as generator:
+            for _ in range(limit // 2):
+                assert ask(client, net.b, question) == question
+            assert generator.finish() == flood
+        wait_until(lambda: sum(loaded.maps["requests"].values()) + link.stats.dropped >= flood + limit // 2)
+        seconds = time.monotonic() - began
+        passed = sum(host == attacker for host, _ in clients)
+        assert 0 < passed <= limit * (seconds + 2)
+        assert loaded.maps["requests"][2] + passed + link.stats.dropped >= flood
+
+
+def test_firewall(net):
+    """With everything denied but one flow, that flow's connection works, and no other; both directions need a rule."""
+
+    def rule(source: Host, source_port: int, destination: Host, port: int) -> bytes:
+        addresses = socket.inet_aton(source.address) + socket.inet_aton(destination.address)
+        return addresses + struct.pack("!HHB3x", source_port, port, socket.IPPROTO_TCP)
+
+    allow = struct.pack("<I", 1)
+    with website(net.b), inline("firewall", net.left, net.right) as (loaded, _):
+        assert fetch(net.a, net.b) == b"hello\n"
+        loaded.maps[".data"][0] = {"otherwise": 0}
+        loaded.maps["rules"].raw[rule(net.a, 5555, net.b, 80)] = allow
+        assert fetch(net.a, net.b, "--local-port", "5555", seconds=1) is None
+        assert ping(net, net.b.address, patience=0.3) == set()
+        loaded.maps["rules"].raw[rule(net.b, 80, net.a, 5556)] = allow
+        loaded.maps["rules"].raw[rule(net.a, 5556, net.b, 80)] = allow
+        assert fetch(net.a, net.b, "--local-port", "5556") == b"hello\n"
+        network = struct.pack("<I", 32) + socket.inet_aton(net.a.address)
+        loaded.maps["denied"].raw[network] = struct.pack("<I", 0)
+        assert fetch(net.a, net.b, "--local-port", "5556", seconds=1) is None
+        assert all(sum(loaded.maps["verdicts"][verdict]) for verdict in range(3))
+
+
+@pytest.mark.parametrize("direction", [(), ("-R",)], ids=["up", "down"])
+def test_iperf3(net, direction):
+    """TCP at full speed through a program that only counts: the data that was sent arrives."""
+    require("iperf3")
+    with (
+        inline("count", net.left, net.right) as (loaded, link),
+        net.b.process("iperf3", "-s", "-1", "--forceflush", ready="listening"),
+    ):
+        done = net.a.run("iperf3", "-J", "-t", "1", "-c", net.b.address, *direction)
+        sums = json.loads(done.stdout)["end"]
+        assert sums["sum_received"]["bytes"] > 1_000_000
+        packets = loaded.maps["per_proto"][socket.IPPROTO_TCP]
+        assert packets * 1514 > sums["sum_received"]["bytes"]
+        assert link.stats.events >= packets
+
+
+def test_programs_are_swapped_while_traffic_flows(net):
+    """While programs take turns on the link, a ping loses nothing, and each echo has met exactly one of them."""
+    answered: list[set[int]] = []
+    with (
+        anybpf.load(sample("count")) as first,
+        anybpf.load(sample("packet_counter")) as second,
+        first.programs["count"].attach(Inline(net.left, net.right)) as link,
+    ):
+        pinging = threading.Thread(target=lambda: answered.append(ping(net, net.b.address, 50)))
+        pinging.start()
+        while pinging.is_alive():
+            link.update(second.programs["packet_counter"])
+            time.sleep(0.01)
+            link.update(first.programs["count"])
+            time.sleep(0.01)
+        pinging.join()
+        icmp = second.maps["traffic"].raw[struct.pack("<I", socket.IPPROTO_ICMP)]
+        met = first.maps["per_proto"][socket.IPPROTO_ICMP], sum(struct.unpack("<QQ", cpu)[0] for cpu in icmp)
+    assert answered == [set(range(1, 51))]
+    assert sum(met) == 100
+    assert all(met)
