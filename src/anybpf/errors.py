@@ -43,11 +43,13 @@ __all__ = (
 )
 
 
-#: Names of the Linux error numbers that maps and helpers return, on every operating system.
+#: Names of the Linux error numbers that maps and helpers return and calls fail with, on every operating system.
 LINUX_ERRNO = {
-    1: "EPERM", 2: "ENOENT", 7: "E2BIG", 9: "EBADF", 11: "EAGAIN", 12: "ENOMEM", 14: "EFAULT", 16: "EBUSY",
-    17: "EEXIST", 22: "EINVAL", 28: "ENOSPC", 34: "ERANGE", 75: "EOVERFLOW", 90: "EMSGSIZE", 95: "EOPNOTSUPP",
-    524: "ENOTSUPP",
+    1: "EPERM", 2: "ENOENT", 7: "E2BIG", 9: "EBADF", 11: "EAGAIN", 12: "ENOMEM", 13: "EACCES", 14: "EFAULT",
+    16: "EBUSY", 17: "EEXIST", 22: "EINVAL", 24: "EMFILE", 28: "ENOSPC", 34: "ERANGE", 75: "EOVERFLOW",
+    90: "EMSGSIZE", 95: "EOPNOTSUPP", 97: "EAFNOSUPPORT", 98: "EADDRINUSE", 99: "EADDRNOTAVAIL", 100: "ENETDOWN",
+    101: "ENETUNREACH", 103: "ECONNABORTED", 104: "ECONNRESET", 110: "ETIMEDOUT", 111: "ECONNREFUSED",
+    113: "EHOSTUNREACH", 524: "ENOTSUPP",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ Fail-open: a program that faults, or that the engine cannot run, lets the call g
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from typing import ClassVar
@@ -23,7 +24,7 @@ from anybpf.runtime import Link, Program
 from anybpf.runtime.link import DEFAULT_PRIORITY
 from anybpf.runtime.socket_point import Caller, SocketPoint
 
-__all__ = ("SocketHook",)
+__all__ = ("SocketHook", "accepted")
 
 #: (platform, program type, attach type) → view, in the order in which a call meets them.
 _VIEWS: dict[tuple[str, str, str], type[View]] = {
@@ -32,6 +33,16 @@ _VIEWS: dict[tuple[str, str, str], type[View]] = {
     for program_type, views in types.items()
     for attach_type, view in views.items()
 }
+
+
+def accepted(operations: Iterable[Operation]) -> tuple[Accepts, ...]:
+    """Return the program types and attach types that see some of these operations: what a source of them takes."""
+    brought = frozenset(operations)
+    types: dict[tuple[str, str], tuple[str, ...]] = {}
+    for (platform, program_type, attach_type), view in _VIEWS.items():
+        if view.operations & brought:
+            types[platform, program_type] = (*types.get((platform, program_type), ()), attach_type)
+    return tuple(Accepts(*names, attach_types) for names, attach_types in types.items())
 
 
 class _Place:
@@ -51,11 +62,7 @@ class SocketHook(Hook):
     """
 
     name: ClassVar[str] = "socket"
-    takes = tuple(
-        Accepts(platform, program_type, tuple(views))
-        for platform, types in (("linux", socket_linux.VIEWS), ("windows", socket_windows.VIEWS))
-        for program_type, views in types.items()
-    )
+    takes = accepted(Operation)
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, str, str], _Place] = {}

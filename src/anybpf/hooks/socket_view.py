@@ -85,7 +85,7 @@ def unmapped(address: Address) -> Address:
 
 
 def rewritten(address: Address, host: bytes, port: bytes) -> Address:
-    """Return ``address`` with another host and port (2 bytes, network order); IPv4 hosts are mapped for IPv6 sockets."""
+    """Return ``address`` with another host and port (2 bytes, network order); mapped where it was IPv6 and is IPv4."""
     if len(host) < len(address.host):
         host = _MAPPED + host
     return Address(host, int.from_bytes(port, "big"), address.flowinfo, address.scope_id)
