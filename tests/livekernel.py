@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 _SYSCALLS = {"x86_64": 321, "aarch64": 280}
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD, _PROG_TEST_RUN, _MAP_FREEZE = 0, 1, 2, 5, 10, 22
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD, _PROG_TEST_RUN, _MAP_FREEZE, _LINK_CREATE = 0, 1, 2, 5, 10, 22, 28
+_ATTACH_XDP, _GENERIC = 37, 2  # BPF_XDP, XDP_FLAGS_SKB_MODE
 _ARRAY, _RDONLY_PROG = 2, 0x80
 _LDDW = 0x18
 _SLOT = struct.Struct("<BBhi")
@@ -89,8 +90,7 @@ def run_loaded(program: int, data: bytes, context: bytes = b"") -> Outcome:
 def read_only_map(contents: bytes) -> int:
     """Create an array map of one frozen element that programs may only read; returns its file descriptor."""
     made, _ = _bpf(_MAP_CREATE, struct.pack("<IIIII", _ARRAY, 4, len(contents), 1, _RDONLY_PROG))
-    key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(contents, len(contents))
-    _bpf(_MAP_UPDATE, struct.pack("<IIQQQ", made, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
+    set_map_value(made, bytes(4), contents)
     _bpf(_MAP_FREEZE, struct.pack("<I", made))
     return made
 
@@ -110,6 +110,17 @@ def map_value(made: int, key: bytes, value_size: int) -> bytes | None:
             return None
         raise
     return value.raw
+
+
+def set_map_value(made: int, key: bytes, value: bytes) -> None:
+    """Write an entry of a map."""
+    given, new = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+    _bpf(_MAP_UPDATE, struct.pack("<IIQQQ", made, 0, ctypes.addressof(given), ctypes.addressof(new), 0))
+
+
+def attach_xdp(program: int, ifindex: int) -> int:
+    """Attach an XDP program to an interface, in generic mode, as long as the file descriptor returned is open."""
+    return _bpf(_LINK_CREATE, struct.pack("<IIII", program, ifindex, _ATTACH_XDP, _GENERIC))[0]
 
 
 def with_maps(code: bytes, maps: tuple[int, ...]) -> bytes:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import sys
 from collections.abc import Mapping
 
 from anybpf.errors import HookError
 from anybpf.hooks.hook import Accepts, LiveHook
+from anybpf.hooks.interfaces import PacketSocket, outlet
 from anybpf.hooks.wire import Wire
 from anybpf.runtime import AttachPoint
-
-if sys.platform == "linux":
-    from anybpf.hooks.packet_socket_linux import PacketSocket
-else:
-    from anybpf.hooks.packet_socket_other import PacketSocket
 
 __all__ = ("Inline", "from_argument")
 
@@ -74,11 +68,6 @@ class Inline(LiveHook):
 
     def __repr__(self) -> str:
         return f"Inline({self.a!r}, {self.b!r})"
-
-
-def outlet(ifindex: int) -> PacketSocket:
-    """Open an interface that a program redirects to, for sending only."""
-    return PacketSocket(socket.if_indextoname(ifindex), receive=False)
 
 
 def from_argument(argument: str) -> Inline:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from anybpf.errors import HookError
@@ -72,7 +72,7 @@ class Wire:
     def __init__(
         self,
         point: AttachPoint,
-        joined: Iterable[tuple[Port, Port | None]],
+        joined: Sequence[tuple[Port, Port | None]],
         *,
         outlet: Callable[[int], Port],
         failed: Callable[[HookError], None],
