@@ -30,8 +30,9 @@ int64_t ab_reader_take(ab_reader *reader, void *buffer, uint32_t capacity, uint3
 /* Waiting: arm; when that says 0, sleep, then disarm, and look again: a sleep may end early.
  * arm: 1, there is something to take (or discarded records to skip); 0, armed; -EBADF, closed. */
 int32_t ab_reader_arm(ab_reader *reader);
-/* Until a record comes that rouses readers, or a call of ab_reader_rouse or _close since arm; negative milliseconds: for ever. */
-void ab_reader_sleep(const ab_reader *reader, int32_t milliseconds);
+/* Until a record comes that rouses readers, or a call of ab_reader_rouse or _close since arm; negative milliseconds: for ever.
+ * 1: roused. */
+int32_t ab_reader_sleep(const ab_reader *reader, int32_t milliseconds);
 void ab_reader_disarm(ab_reader *reader);
 /* Readable as long as ab_reader_sleep would return at once; -1 where descriptors cannot be polled. */
 int32_t ab_reader_descriptor(const ab_reader *reader);

@@ -1,7 +1,7 @@
 /* ring_reader.c: readers of many rings, which sleep until one of them has a record; see api_ring.h.
  *
- * Several threads may sleep on one wake. Whoever clears the signal looks at all rings after that, so a signal that is cleared
- * before another sleeper noticed it is not lost: its record is seen by the one, or the next record signals again. */
+ * Several threads may sleep on one wake. The signal stands as long as there is something to read: only who finds nothing clears it,
+ * looks again, and signals for those that still sleep when there is something after all. */
 #include <stdlib.h>
 
 #include "ringbuf.h"
@@ -83,7 +83,9 @@ int64_t ab_reader_take(ab_reader *reader, void *buffer, uint32_t capacity, uint3
     return 0;
 }
 
-static int readable(ab_reader *reader) {
+/* What ab_reader_arm says. */
+static int32_t readable(ab_reader *reader) {
+    if (atomic_load_explicit(&reader->closed, memory_order_seq_cst)) return -AB_EBADF;
     for (uint32_t i = 0; i < reader->count; i++) {
         if (ab_ring_readable(reader->sources[i].ring)) return 1;
     }
@@ -91,26 +93,25 @@ static int readable(ab_reader *reader) {
 }
 
 int32_t ab_reader_arm(ab_reader *reader) {
+    int32_t state = readable(reader);
+    if (state != 0) return state;
     ab_wake_clear(&reader->wake);
-    if (atomic_load_explicit(&reader->closed, memory_order_seq_cst)) {
-        ab_wake_signal(&reader->wake); /* it may have been close's, and others wait for it */
-        return -AB_EBADF;
-    }
     atomic_store_explicit(&reader->wake.armed, 1, memory_order_seq_cst);
     for (uint32_t i = 0; i < reader->count; i++) ab_ring_sleeper_begin(reader->sources[i].ring);
-    if (readable(reader)) {
+    state = readable(reader);
+    if (state != 0) {
         ab_reader_disarm(reader);
-        return 1;
+        ab_wake_signal(&reader->wake); /* others may sleep on, whose signal was cleared here */
     }
-    return 0;
+    return state;
 }
 
 void ab_reader_disarm(ab_reader *reader) {
     for (uint32_t i = 0; i < reader->count; i++) ab_ring_sleeper_end(reader->sources[i].ring);
 }
 
-void ab_reader_sleep(const ab_reader *reader, int32_t milliseconds) {
-    ab_wake_sleep(&reader->wake, milliseconds);
+int32_t ab_reader_sleep(const ab_reader *reader, int32_t milliseconds) {
+    return ab_wake_sleep(&reader->wake, milliseconds);
 }
 
 int32_t ab_reader_descriptor(const ab_reader *reader) {

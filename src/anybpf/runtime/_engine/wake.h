@@ -16,8 +16,8 @@ int ab_wake_init(ab_wake *wake);
 void ab_wake_deinit(ab_wake *wake);
 void ab_wake_signal(ab_wake *wake);
 void ab_wake_clear(ab_wake *wake);
-/* Sleeps until the signal, for so many milliseconds (negative: for ever), or until the thread gets a POSIX signal. */
-void ab_wake_sleep(const ab_wake *wake, int32_t milliseconds);
+/* Sleeps until the signal, for so many milliseconds (negative: for ever), or until the thread gets a POSIX signal: 1, signalled. */
+int ab_wake_sleep(const ab_wake *wake, int32_t milliseconds);
 /* Readable while signalled, for poll and its kin; -1 where descriptors cannot be polled. */
 int ab_wake_descriptor(const ab_wake *wake);
 

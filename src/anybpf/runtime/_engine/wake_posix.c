@@ -26,9 +26,9 @@ void ab_wake_clear(ab_wake *wake) {
     while (read((int)wake->handles[0], signals, sizeof signals) == (ssize_t)sizeof signals) continue;
 }
 
-void ab_wake_sleep(const ab_wake *wake, int32_t milliseconds) {
+int ab_wake_sleep(const ab_wake *wake, int32_t milliseconds) {
     struct pollfd signal = {(int)wake->handles[0], POLLIN, 0};
-    poll(&signal, 1, milliseconds);
+    return poll(&signal, 1, milliseconds) > 0;
 }
 
 int ab_wake_descriptor(const ab_wake *wake) { return (int)wake->handles[0]; }

@@ -18,8 +18,8 @@ void ab_wake_deinit(ab_wake *wake) { CloseHandle(event_of(wake)); }
 void ab_wake_signal(ab_wake *wake) { SetEvent(event_of(wake)); }
 void ab_wake_clear(ab_wake *wake) { ResetEvent(event_of(wake)); }
 
-void ab_wake_sleep(const ab_wake *wake, int32_t milliseconds) {
-    WaitForSingleObject(event_of(wake), milliseconds < 0 ? INFINITE : (DWORD)milliseconds);
+int ab_wake_sleep(const ab_wake *wake, int32_t milliseconds) {
+    return WaitForSingleObject(event_of(wake), milliseconds < 0 ? INFINITE : (DWORD)milliseconds) == WAIT_OBJECT_0;
 }
 
 int ab_wake_descriptor(const ab_wake *wake) {
