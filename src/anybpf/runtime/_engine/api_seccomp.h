@@ -44,9 +44,9 @@ typedef struct ab_seccomp_child {
     int32_t step;              /* which step failed: AB_SECCOMP_* */
 } ab_seccomp_child;
 
-/* Starts the first of `paths` (NULL ends each list) that can be executed, under a seccomp filter of classic BPF instructions (8 bytes
- * each) and a Landlock ruleset (-1: none). After an error there is no child. */
-int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, char *const *paths, char *const *arguments,
+/* Starts the program at `path` under a seccomp filter of classic BPF instructions (8 bytes each) and a Landlock ruleset (-1: none); NULL
+ * ends its arguments and environment. After an error there is no child. */
+int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, const char *path, char *const *arguments,
                      char *const *environment, ab_seccomp_child *child);
 int ab_landlock_ruleset(uint64_t network); /* a descriptor: these accesses (LANDLOCK_ACCESS_NET_*) are denied */
 int ab_supervisor_protect(uint64_t capabilities); /* other processes may not look into this one; it keeps at most these itself */
@@ -56,6 +56,7 @@ int ab_seccomp_waits(int listener, uint64_t id);  /* 0: the thread still waits; 
 int ab_seccomp_answer(int listener, uint64_t id, int64_t value); /* the call returns `value`, or fails with a negative error */
 int ab_seccomp_proceed(int listener, uint64_t id); /* the kernel carries out what the caller's registers and memory say then */
 int ab_seccomp_give(int listener, uint64_t id, int descriptor, int close_on_exec); /* the call returns this, opened there too */
-int64_t ab_process_read(int process, uint64_t address, uint8_t *to, uint64_t size); /* bytes copied: fewer before unmapped memory */
-int64_t ab_process_write(int process, uint64_t address, const uint8_t *from, uint64_t size);
+/* The memory of a thread that waits in call `id`; bytes copied, fewer before memory that it does not have; -ENOENT: see above. */
+int64_t ab_seccomp_read(int listener, uint64_t id, int thread, uint64_t address, uint8_t *to, uint64_t size);
+int64_t ab_seccomp_write(int listener, uint64_t id, int thread, uint64_t address, const uint8_t *from, uint64_t size);
 #endif

@@ -43,19 +43,31 @@ struct process_info { uint64_t mask, cgroup; uint32_t pid, process, parent, user
 
 static int result(long value) { return value < 0 ? -errno : (int)value; }
 
-int64_t ab_process_read(int process, uint64_t address, uint8_t *to, uint64_t size) {
-    struct iovec local = {to, (size_t)size}, remote = {(void *)(uintptr_t)address, (size_t)size};
-    ssize_t copied = process_vm_readv(process, &local, 1, &remote, 1, 0);
-    return copied < 0 ? -errno : copied;
-}
-
-int64_t ab_process_write(int process, uint64_t address, const uint8_t *from, uint64_t size) {
-    struct iovec local = {(void *)(uintptr_t)from, (size_t)size}, remote = {(void *)(uintptr_t)address, (size_t)size};
-    ssize_t copied = process_vm_writev(process, &local, 1, &remote, 1, 0);
-    return copied < 0 ? -errno : copied;
-}
-
 int ab_seccomp_waits(int listener, uint64_t id) { return result(ioctl(listener, NOTIFICATION_VALID, &id)); }
+
+static int64_t copy_from(int thread, uint64_t address, uint8_t *to, uint64_t size) {
+    struct iovec local = {to, (size_t)size}, remote = {(void *)(uintptr_t)address, (size_t)size};
+    ssize_t copied = process_vm_readv(thread, &local, 1, &remote, 1, 0);
+    return copied < 0 ? -errno : copied;
+}
+
+int64_t ab_seccomp_read(int listener, uint64_t id, int thread, uint64_t address, uint8_t *to, uint64_t size) {
+    int64_t copied = copy_from(thread, address, to, size);
+    int waiting = ab_seccomp_waits(listener, id); /* afterwards: now it is known whose memory that was */
+    return waiting != 0 ? waiting : copied;
+}
+
+int64_t ab_seccomp_write(int listener, uint64_t id, int thread, uint64_t address, const uint8_t *from, uint64_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/mem", thread);
+    int memory = open(path, O_RDWR | O_CLOEXEC);
+    if (memory < 0) return -errno;
+    int64_t copied = ab_seccomp_waits(listener, id); /* before: what was opened stays this memory */
+    if (copied == 0) copied = pwrite(memory, from, (size_t)size, (off_t)address);
+    if (copied < 0) copied = errno == EIO ? -EFAULT : -errno;
+    close(memory);
+    return copied;
+}
 
 static void read_address(const ab_seccomp_shape *shape, ab_seccomp_call *call) {
     if (shape->address < 0) return;
@@ -65,7 +77,7 @@ static void read_address(const ab_seccomp_shape *shape, ab_seccomp_call *call) {
     if (length < 0 || (size_t)length > sizeof call->address) {
         call->address_length = -EINVAL;
     } else if (length > 0) {
-        int64_t copied = ab_process_read(call->thread, address, call->address, (uint64_t)length);
+        int64_t copied = copy_from(call->thread, address, call->address, (uint64_t)length);
         call->address_length = copied == length ? length : copied == -EPERM ? -EPERM : -EFAULT;
     }
 }
@@ -135,7 +147,10 @@ int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t co
     const ab_seccomp_shape *shape = shape_of(call->number, shapes, count);
     int handle = result(syscall(SYS_pidfd_open, call->thread, THREAD_TOO));
     if (handle == -EINVAL) handle = result(syscall(SYS_pidfd_open, call->thread, 0)); /* for a process's first thread only */
-    if (handle < 0) return handle;
+    if (handle < 0) {
+        call->socket = handle; /* the call fails with this, or its caller is gone */
+        return 0;
+    }
     read_address(shape, call);
     read_caller(handle, call);
     int waiting = ab_seccomp_waits(listener, call->id);
@@ -170,13 +185,13 @@ int ab_seccomp_give(int listener, uint64_t id, int descriptor, int close_on_exec
 #include "api_seccomp.h"
 #include "engine.h"
 
-int64_t ab_process_read(int process, uint64_t address, uint8_t *to, uint64_t size) {
-    return (void)process, (void)address, (void)to, (void)size, -AB_EOPNOTSUPP;
-}
-int64_t ab_process_write(int process, uint64_t address, const uint8_t *from, uint64_t size) {
-    return (void)process, (void)address, (void)from, (void)size, -AB_EOPNOTSUPP;
-}
 int ab_seccomp_waits(int listener, uint64_t id) { return (void)listener, (void)id, -AB_EOPNOTSUPP; }
+int64_t ab_seccomp_read(int listener, uint64_t id, int thread, uint64_t address, uint8_t *to, uint64_t size) {
+    return (void)listener, (void)id, (void)thread, (void)address, (void)to, (void)size, -AB_EOPNOTSUPP;
+}
+int64_t ab_seccomp_write(int listener, uint64_t id, int thread, uint64_t address, const uint8_t *from, uint64_t size) {
+    return (void)listener, (void)id, (void)thread, (void)address, (void)from, (void)size, -AB_EOPNOTSUPP;
+}
 int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t count, ab_seccomp_call *call) {
     return (void)listener, (void)shapes, (void)count, (void)call, -AB_EOPNOTSUPP;
 }

@@ -59,18 +59,7 @@ static void default_signals(void) {
     }
 }
 
-/* As shells do: a program that was found but may not be executed is a better reason than one that was not found. */
-static int execute(char *const *paths, char *const *arguments, char *const *environment) {
-    int reason = -ENOENT;
-    for (; *paths != NULL; paths++) {
-        execve(*paths, arguments, environment);
-        if (errno != ENOENT && errno != ENOTDIR && (errno != EACCES || reason == -ENOENT)) reason = -errno;
-        if (reason != -ENOENT && reason != -EACCES) break;
-    }
-    return reason;
-}
-
-static void child(int parent, const struct program *filter, int ruleset, char *const *paths, char *const *arguments,
+static void child(int parent, const struct program *filter, int ruleset, const char *path, char *const *arguments,
                   char *const *environment, const sigset_t *mask) {
     default_signals();
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
@@ -83,7 +72,8 @@ static void child(int parent, const struct program *filter, int ruleset, char *c
     char taken;
     if (read(parent, &taken, 1) != 1) return; /* the parent is gone or could not take it */
     sigprocmask(SIG_SETMASK, mask, NULL);
-    report(parent, AB_SECCOMP_EXECUTE, execute(paths, arguments, environment));
+    execve(path, arguments, environment);
+    report(parent, AB_SECCOMP_EXECUTE, -errno);
 }
 
 /* Follows the child until it has become the program. */
@@ -104,7 +94,7 @@ static int follow(int from, ab_seccomp_child *started) {
     return size == 0 ? 0 : size < 0 ? -errno : said.value; /* executing the program closes the child's end */
 }
 
-int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, char *const *paths, char *const *arguments,
+int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, const char *path, char *const *arguments,
                      char *const *environment, ab_seccomp_child *started) {
     struct program program = {(uint16_t)instructions, filter};
     int ends[2];
@@ -118,7 +108,7 @@ int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, 
     pid_t process = fork();
     if (process == 0) {
         close(ends[0]);
-        child(ends[1], &program, ruleset, paths, arguments, environment, &mask);
+        child(ends[1], &program, ruleset, path, arguments, environment, &mask);
         _exit(127);
     }
     int error = process < 0 ? -errno : 0;
@@ -160,9 +150,9 @@ int ab_supervisor_protect(uint64_t capabilities) {
 #include "api_seccomp.h"
 #include "engine.h"
 
-int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, char *const *paths, char *const *arguments,
+int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, const char *path, char *const *arguments,
                      char *const *environment, ab_seccomp_child *started) {
-    (void)filter, (void)instructions, (void)ruleset, (void)paths, (void)arguments, (void)environment, (void)started;
+    (void)filter, (void)instructions, (void)ruleset, (void)path, (void)arguments, (void)environment, (void)started;
     return -AB_EOPNOTSUPP;
 }
 int ab_landlock_ruleset(uint64_t network) { return (void)network, -AB_EOPNOTSUPP; }

@@ -1,0 +1,235 @@
+"""The loop that receives the system calls of a supervised command, has them carried out, and answers.
+
+It is one thread, and none of its steps waits: a call on a blocking socket that has to wait is put aside until its
+socket is ready. A caller that is interrupted by a signal is let go by the kernel; what was done for it by then is
+remembered, and told when the same call comes again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from anybpf.hooks.seccomp_calls import Calls
+from anybpf.hooks.seccomp_filter import Architecture, Call
+from anybpf.hooks.seccomp_held import Answer, Give, HeldCall, Outcome, Proceed, Wait
+from anybpf.hooks.socket_call import Task
+from anybpf.runtime.engine import ffi, lib
+
+__all__ = ("Supervisor",)
+
+#: How often it is looked whether callers still wait, and whether bound sockets were closed; seconds.
+_CALLERS_EVERY: Final = 0.1
+_SOCKETS_EVERY: Final = 0.25
+_REMEMBERED: Final = 1024
+
+
+@dataclass(slots=True)
+class _Waiting:
+    held: HeldCall
+    wait: Wait
+    deadline: float | None
+
+
+class Supervisor:
+    """Answers the calls that arrive at a listener. A context manager; afterwards such calls fail with ENOSYS.
+
+    :param listener: its descriptor, which becomes this object's. :param calls: carries them out; closed with it.
+    :param held: the system calls that its filter holds up.
+    """
+
+    def __init__(self, listener: int, calls: Calls, held: tuple[Call, ...], architecture: Architecture) -> None:
+        self._listener = listener
+        self._calls = calls
+        self._names = {architecture.numbers[call.name]: call.name for call in held}
+        shapes = [(architecture.numbers[call.name], call.socket, call.address, call.length) for call in held]
+        self._shapes = ffi.new("ab_seccomp_shape[]", shapes)
+        self._received = ffi.new("ab_seccomp_call *")
+        self._events = select.epoll()
+        self._events.register(listener, select.EPOLLIN)
+        self._waiting: dict[int, _Waiting] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._remembered: dict[int, tuple[object, int]] = {}
+        self.answered = 0
+
+    def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
+        """Call ``ready`` whenever ``descriptor`` can be read or has been hung up, until it is forgotten."""
+        self._events.register(descriptor, select.EPOLLIN)
+        self._watched[descriptor] = ready
+
+    def forget(self, descriptor: int) -> None:
+        """Watch ``descriptor`` no more."""
+        self._events.unregister(descriptor)
+        del self._watched[descriptor]
+
+    def serve(self) -> None:
+        """Answer calls until there is no process left that could make any."""
+        looked = 0.0
+        while True:
+            for descriptor, event in self._events.poll(self._pause()):
+                if descriptor == self._listener:
+                    if event & select.EPOLLIN:
+                        self._receive()
+                    elif event & select.EPOLLHUP:
+                        self._calls.report_closed()
+                        return
+                elif descriptor in self._watched:
+                    self._watched[descriptor]()
+                elif descriptor in self._waiting:
+                    self._try_again(descriptor)
+            now = time.monotonic()
+            if self._waiting and now - looked > _CALLERS_EVERY:
+                self._look_after_callers(now)
+                looked = now
+            if self._calls.watches and now - looked > _SOCKETS_EVERY:
+                self._calls.report_closed()
+                looked = now
+
+    def _pause(self) -> float | None:
+        if self._waiting:
+            return _CALLERS_EVERY
+        return _SOCKETS_EVERY if self._calls.watches else None
+
+    def _receive(self) -> None:
+        received = self._received
+        if lib.ab_seccomp_receive(self._listener, self._shapes, len(self._shapes), received) != 0:
+            return  # the caller was interrupted, or is gone
+        held = self._held(received)
+        key = (received.number, held.arguments, held.cookie)
+        told = self._remembered.pop(held.task.tid, None)
+        if told is not None and told[0] == key:
+            self._finish(held, Answer(told[1]))
+            return
+        self._finish(held, self._carried_out(held, lambda: self._calls.carry_out(held)))
+
+    def _held(self, received: ffi.CData) -> HeldCall:
+        length = received.address_length
+        pid, uid, gid = received.process, received.user, received.group
+        if not pid:
+            pid, uid, gid = _identity(received.thread)
+        path = bytes(ffi.buffer(received.executable, received.executable_length))
+        task = Task(
+            pid=pid,
+            tid=received.thread,
+            uid=uid,
+            gid=gid,
+            comm=bytes(ffi.buffer(received.name, received.name_length)),
+            app=os.fsdecode(path[path.rfind(b"/") + 1 :].removesuffix(b" (deleted)")),
+        )
+        return HeldCall(
+            listener=self._listener,
+            id=received.id,
+            name=self._names[received.number],
+            arguments=tuple(received.arguments),
+            socket=received.socket,
+            family=received.family,
+            type=received.type,
+            protocol=received.protocol,
+            waits=bool(received.waits),
+            cookie=received.cookie,
+            address=length if length < 0 else bytes(ffi.buffer(received.address, length)),
+            task=task,
+        )
+
+    def _carried_out(self, held: HeldCall, step: Callable[[], Outcome]) -> Outcome:
+        try:
+            return step()
+        except Exception as error:  # whatever is wrong with us, the caller must not hang, and may not pass
+            warnings.warn(f"{held.name} of process {held.task.pid} was denied: {error!r}", stacklevel=2)
+            return Answer(-errno.EPERM)
+
+    def _finish(self, held: HeldCall, outcome: Outcome) -> None:
+        """Answer a call, or put it aside."""
+        match outcome:
+            case Wait():
+                deadline = None if outcome.seconds is None else time.monotonic() + outcome.seconds
+                self._waiting[held.socket] = _Waiting(held, outcome, deadline)
+                self._events.register(held.socket, outcome.events)
+                return
+            case Answer(value):
+                if lib.ab_seccomp_answer(self._listener, held.id, value) != 0:
+                    self._remember(held, value)
+            case Proceed():
+                lib.ab_seccomp_proceed(self._listener, held.id)
+            case Give(descriptor, close_on_exec):
+                given = lib.ab_seccomp_give(self._listener, held.id, descriptor, close_on_exec)
+                if given == -errno.ENOENT:
+                    self._calls.undelivered(held, outcome)
+                else:
+                    os.close(descriptor)
+                    if given < 0:  # its table of descriptors is full
+                        lib.ab_seccomp_answer(self._listener, held.id, given)
+        self.answered += 1
+        if held.socket >= 0:
+            os.close(held.socket)
+
+    def _remember(self, held: HeldCall, value: int) -> None:
+        number = next(number for number, name in self._names.items() if name == held.name)
+        if len(self._remembered) >= _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[held.task.tid] = ((number, held.arguments, held.cookie), value)
+
+    def _put_back(self, descriptor: int) -> _Waiting:
+        self._events.unregister(descriptor)
+        return self._waiting.pop(descriptor)
+
+    def _try_again(self, descriptor: int) -> None:
+        waiting = self._waiting[descriptor]
+        if lib.ab_seccomp_waits(self._listener, waiting.held.id) != 0:
+            self._put_back(descriptor)
+            os.close(descriptor)
+            return
+        outcome = self._carried_out(waiting.held, waiting.wait.again)
+        if isinstance(outcome, Wait):
+            waiting.wait = outcome
+            return
+        self._put_back(descriptor)
+        self._finish(waiting.held, outcome)
+
+    def _look_after_callers(self, now: float) -> None:
+        """Let go of calls whose callers were interrupted, and end those that have waited for long enough."""
+        for descriptor, waiting in list(self._waiting.items()):
+            if lib.ab_seccomp_waits(self._listener, waiting.held.id) != 0:
+                self._put_back(descriptor)
+                os.close(descriptor)
+            elif waiting.deadline is not None and now >= waiting.deadline:
+                self._put_back(descriptor)
+                self._finish(waiting.held, Answer(waiting.wait.late))
+
+    def close(self) -> None:
+        """Stop answering. Further calls do nothing."""
+        if self._listener < 0:
+            return
+        for descriptor in list(self._waiting):
+            self._put_back(descriptor)
+            os.close(descriptor)
+        self._events.close()
+        os.close(self._listener)
+        self._listener = -1
+        self._calls.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _identity(thread: int) -> tuple[int, int, int]:
+    """Return process, user and group of a thread, from /proc; zeros when it is gone."""
+    try:
+        status = Path(f"/proc/{thread}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0, 0, 0
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return int(fields["Tgid"]), int(fields["Uid"].split()[0]), int(fields["Gid"].split()[0])
