@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
-import http.server
 import itertools
 import json
 import os
@@ -23,9 +21,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,6 +40,7 @@ PACKAGES = {
     "curl": "curl",
     "iperf3": "iperf3",
     "ethtool": "ethtool",
+    "iptables": "iptables",
     "nft": "nftables",
 }
 
@@ -146,56 +144,6 @@ class Flood:
         if stop:
             self.child.terminate()
         return int(self.child.communicate(timeout=timeout)[0])
-
-
-@dataclass
-class Website:
-    """A web server on port 80: GET gives ``body``, POST the SHA-256 of what was sent. ``clients``: who has asked."""
-
-    body: bytes
-    clients: list[str] = field(default_factory=list)
-
-
-@contextlib.contextmanager
-def website(host: Host, body: bytes = b"hello\n") -> Iterator[Website]:
-    """Serve from a host as long as the context lasts; HTTP/1.0, so that each request is a connection."""
-    site = Website(body)
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def reply(self, content: bytes) -> None:
-            site.clients.append(self.client_address[0])
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def do_GET(self) -> None:  # the name that http.server calls
-            self.reply(site.body)
-
-        def do_POST(self) -> None:
-            sent = self.rfile.read(int(self.headers["Content-Length"]))
-            self.reply(hashlib.sha256(sent).hexdigest().encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(http.server.ThreadingHTTPServer):
-        request_queue_size = 1024
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            pass  # clients that a test cuts off
-
-    with host.entered():
-        server = Server((host.address, 80), Handler)
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield site
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @dataclass(frozen=True)

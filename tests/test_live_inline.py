@@ -6,10 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import socket
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +19,8 @@ import anybpf
 from anybpf.hooks.inline import Inline
 from anybpf.runtime import Link, Object
 from compiling import sample
-from netlab import Host, Lab, cable, lab, require, website
+from netlab import Host, Lab, cable, lab, require
+from traffic import ask, client_socket, echo_server, fetch, ping, wait_until, website
 
 scapy = pytest.importorskip("scapy.all")
 
@@ -49,40 +48,27 @@ def inline(name: str, left: str, right: str, platform: str | None = None) -> Ite
             yield loaded, link
 
 
-def ping(net: Lab, target: str, count: int = 1, *, patience: float = 2) -> set[int]:
-    """Ping from host a; gives the sequence numbers, from 1 on, of the requests answered within ``patience`` seconds."""
-    done = net.a.run("ping", "-n", "-c", str(count), "-i", "0.02", "-W", str(patience), target, check=False)
-    return set(map(int, re.findall(r"icmp_seq=(\d+) ttl", done.stdout)))
-
-
-def fetch(host: Host, target: Host, *options: str, seconds: float = 20) -> bytes | None:
-    """The body of a page, or None when curl could not get it within so many seconds."""
-    command = host.command("curl", "-sS", "-m", str(seconds), *options, f"http://{target.address}/")
-    done = subprocess.run(command, capture_output=True, timeout=seconds + 30, check=False)
-    return done.stdout if done.returncode == 0 else None
-
-
 @pytest.mark.parametrize("version", [4, 6])
 def test_ping_loses_what_the_filter_says(net, version):
     """Of the echo requests exactly those are lost that the map names, and the program has counted them."""
     target = net.b.address if version == 4 else net.b.address6
     with inline("ping_filter", net.left, net.right) as (loaded, link):
-        assert ping(net, target, 5) == set(range(1, 6))
+        assert ping(net.a, target, 5) == set(range(1, 6))
         loaded.maps["every"][0] = 4
-        assert ping(net, target, 21) == {n for n in range(1, 22) if n % 4}
+        assert ping(net.a, target, 21) == {n for n in range(1, 22) if n % 4}
         assert list(loaded.maps["echoes"].values()) == [5 + 16, 5]
         assert link.stats.verdicts[DROP] == 5
         assert link.stats.dropped == 0
-    assert ping(net, target, patience=0.3) == set()
+    assert ping(net.a, target, patience=0.3) == set()
 
 
 def test_detaching_and_attaching_again(net):
     """The wire is there as long as the link, and a second link finds the interfaces as the first found them."""
     for _ in range(3):
         with inline("count", net.left, net.right) as (loaded, _):
-            assert ping(net, net.b.address, 3) == {1, 2, 3}
+            assert ping(net.a, net.b.address, 3) == {1, 2, 3}
             assert loaded.maps["per_proto"][1] == 6
-        assert ping(net, net.b.address, patience=0.3) == set()
+        assert ping(net.a, net.b.address, patience=0.3) == set()
 
 
 def vlan_tags(interface: str, frames: int) -> set[int]:
@@ -149,42 +135,6 @@ def test_datagrams_through_vlan_and_nat(net):
         assert nat.maps[".bss"][0] == {"ports_given": 1}
 
 
-def client_socket(host: Host) -> socket.socket:
-    """A UDP socket in a host."""
-    with host.entered():
-        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    client.settimeout(20)
-    return client
-
-
-@contextlib.contextmanager
-def echo_server(host: Host, port: int) -> Iterator[list[Any]]:
-    """Answer each datagram with itself, as long as the context lasts; gives the list of who has sent one."""
-    clients: list[Any] = []
-    with host.entered():
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind((host.address, port))
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-    server.settimeout(0.1)
-    ended = threading.Event()
-
-    def serve() -> None:
-        while not ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                data, client = server.recvfrom(2000)
-                clients.append(client)
-                server.sendto(data, client)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield clients
-    finally:
-        ended.set()
-        thread.join()
-        server.close()
-
-
 def syns(net: Lab, sources: list[str]) -> list[bytes]:
     """SYNs to host b's web server, from 256 ports of each source."""
     frames = []
@@ -222,28 +172,10 @@ def half_open(host: Host) -> int:
     return len(host.run("ss", "-Htn", "state", "syn-recv").stdout.splitlines())
 
 
-def wait_until(condition: Any, seconds: float = 30) -> None:
-    """Wait until a condition holds; AssertionError when it does not within so many seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.05)
-
-
 def datagrams(net: Lab, source: str, port: int, payload: Any = b"") -> bytes:
     """A datagram to host b, as a frame from host a's cable."""
     packet = scapy.IP(src=source, dst=net.b.address) / scapy.UDP(sport=4000, dport=port) / payload
     return bytes(scapy.Ether(src=net.a.mac, dst=net.b.mac) / packet)
-
-
-def ask(client: socket.socket, server: Host, question: bytes) -> bytes:
-    """Ask a server on port 53 as a resolver does: again when there is no answer."""
-    client.settimeout(1)
-    for _ in range(20):
-        client.sendto(question, (server.address, 53))
-        with contextlib.suppress(TimeoutError):
-            return client.recv(2000)
-    raise AssertionError("no answer to any of 20 questions")
 
 
 def test_flood_of_empty_datagrams(net, tmp_path):
@@ -256,8 +188,7 @@ def test_flood_of_empty_datagrams(net, tmp_path):
         net.a.flood([datagrams(net, "198.51.100.1", 53)], tmp_path, rate=20_000, count=flood) as generator,
     ):
         for n in range(20):
-            question = f"question {n}".encode()
-            assert ask(client, net.b, question) == question
+            ask(client, net.b, f"question {n}".encode())
         assert generator.finish() == flood
         wait_until(lambda: link.stats.verdicts.get(WINDOWS_DROP, 0) + link.stats.dropped >= flood)
         assert loaded.maps["dropped_packet_map"][0] == link.stats.verdicts[WINDOWS_DROP]
@@ -292,7 +223,7 @@ def test_flood_of_questions(net, tmp_path, platform):
         began = time.monotonic()
         with net.a.flood(frames, tmp_path, rate=20_000, count=flood) as generator:
             for _ in range(limit // 2):
-                assert ask(client, net.b, question) == question
+                ask(client, net.b, question)
             assert generator.finish() == flood
         wait_until(lambda: sum(loaded.maps["requests"].values()) + link.stats.dropped >= flood + limit // 2)
         seconds = time.monotonic() - began
@@ -314,7 +245,7 @@ def test_firewall(net):
         loaded.maps[".data"][0] = {"otherwise": 0}
         loaded.maps["rules"].raw[rule(net.a, 5555, net.b, 80)] = allow
         assert fetch(net.a, net.b, "--local-port", "5555", seconds=1) is None
-        assert ping(net, net.b.address, patience=0.3) == set()
+        assert ping(net.a, net.b.address, patience=0.3) == set()
         loaded.maps["rules"].raw[rule(net.b, 80, net.a, 5556)] = allow
         loaded.maps["rules"].raw[rule(net.a, 5556, net.b, 80)] = allow
         assert fetch(net.a, net.b, "--local-port", "5556") == b"hello\n"
@@ -348,7 +279,7 @@ def test_programs_are_swapped_while_traffic_flows(net):
         anybpf.load(sample("packet_counter")) as second,
         first.programs["count"].attach(Inline(net.left, net.right)) as link,
     ):
-        pinging = threading.Thread(target=lambda: answered.append(ping(net, net.b.address, 50)))
+        pinging = threading.Thread(target=lambda: answered.append(ping(net.a, net.b.address, 50)))
         pinging.start()
         while pinging.is_alive():
             link.update(second.programs["packet_counter"])
