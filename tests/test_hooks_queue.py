@@ -26,7 +26,8 @@ from anybpf.hooks.queue import Queue, from_argument
 from anybpf.isa import assemble
 from anybpf.runtime import Link, Object, Program
 from compiling import compiled, sample
-from netlab import Host, Lab, lab, require, website
+from netlab import Host, Lab, lab, require
+from traffic import website
 
 pytestmark = pytest.mark.linux_only
 
