@@ -27,7 +27,7 @@ class Inline(LiveHook):
     """
 
     name = "inline"
-    takes = (Accepts("linux", "xdp"), Accepts("windows", "xdp"))
+    takes = (Accepts("linux", "xdp", ("xdp",)), Accepts("windows", "xdp"))
 
     def __init__(self, a: str, b: str) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class Tap(LiveHook):
     """
 
     name = "tap"
-    takes = (Accepts("linux", "xdp"), Accepts("windows", "xdp"))
+    takes = (Accepts("linux", "xdp", ("xdp",)), Accepts("windows", "xdp"))
 
     def __init__(self, interface: str, to: str | None = None) -> None:
         super().__init__()
