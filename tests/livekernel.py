@@ -15,10 +15,14 @@ import pytest
 _SYSCALLS = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD, _PROG_TEST_RUN, _MAP_FREEZE, _LINK_CREATE = 0, 1, 2, 5, 10, 22, 28
 _ATTACH_XDP, _GENERIC = 37, 2  # BPF_XDP, XDP_FLAGS_SKB_MODE
+_PROG_ATTACH, _ALLOW_MULTI = 8, 2
 _ARRAY, _RDONLY_PROG = 2, 0x80
 _LDDW = 0x18
 _SLOT = struct.Struct("<BBhi")
-_TYPES = {"socket_filter": 1, "sched_cls": 3, "xdp": 6, "cgroup_skb": 8, "lwt_xmit": 12, "raw_tracepoint": 17}
+_TYPES = {
+    "socket_filter": 1, "sched_cls": 3, "xdp": 6, "cgroup_skb": 8, "cgroup_sock": 9, "lwt_xmit": 12,
+    "raw_tracepoint": 17, "cgroup_sock_addr": 18,
+}  # fmt: skip
 _LOG_SIZE = 1 << 20
 
 
@@ -54,14 +58,14 @@ def require_live_kernel() -> None:
         pytest.skip(f"bpf() is not allowed here: {error.strerror}")
 
 
-def load(kind: str, code: bytes) -> int:
+def load(kind: str, code: bytes, attach_type: int = 0) -> int:
     """Load a program; returns its file descriptor. Refused, with the kernel's log, when it does not verify."""
     text = ctypes.create_string_buffer(code)
     licence = ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(_LOG_SIZE)
     attributes = struct.pack(
-        "<IIQQIIQ", _TYPES[kind], len(code) // 8, ctypes.addressof(text), ctypes.addressof(licence), 1, _LOG_SIZE,
-        ctypes.addressof(log),
+        "<IIQQIIQ28xI", _TYPES[kind], len(code) // 8, ctypes.addressof(text), ctypes.addressof(licence), 1, _LOG_SIZE,
+        ctypes.addressof(log), attach_type,
     )  # fmt: skip
     try:
         return _bpf(_PROG_LOAD, attributes)[0]
@@ -69,6 +73,11 @@ def load(kind: str, code: bytes) -> int:
         if log.value:
             raise Refused(log.value.decode()) from error
         raise
+
+
+def attach_to_cgroup(cgroup: int, program: int, attach_type: int) -> None:
+    """Attach a loaded program to the control group whose directory is open, behind those that are."""
+    _bpf(_PROG_ATTACH, struct.pack("<IIII", cgroup, program, attach_type, _ALLOW_MULTI))
 
 
 def run_loaded(program: int, data: bytes, context: bytes = b"") -> Outcome:
