@@ -21,6 +21,7 @@ import interpreter
 import kernel
 import latency
 import maps
+import records
 from measure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "first-run": latency.first_run,
     "batch": batch.measure,
     "maps": maps.measure,
+    "records": records.measure,
     "kernel": kernel.measure,
 }
 

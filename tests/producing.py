@@ -11,7 +11,6 @@ import anybpf
 from anybpf.isa import assemble
 from anybpf.platforms import MapKind
 from anybpf.runtime import Context, Map
-from anybpf.runtime._engine import lib
 from anybpf.spec import MapSpec, ObjectSpec, ProgramSpec
 
 #: Bytes of a record of :func:`writers`: the writer's number and the record's, and nothing more.
@@ -39,7 +38,7 @@ def writers(context: Context, m: Map, threads: int, count: int, *, gentle: bool 
     def write(writer: int) -> None:
         for first in range(0, count, burst):
             packets = [struct.pack("=QQ", writer, n).ljust(64, b"\0") for n in range(first, min(first + burst, count))]
-            while gentle and lib.ab_map_ring_bytes(m.native.handle, 0) > full:
+            while gentle and m.unread > full:
                 time.sleep(0.0001)
             refused[writer] += sum(result != 0 for result in program.run_batch(packets, mode="interpreter"))
 

@@ -69,7 +69,9 @@ def test_a_full_ring_loses_and_counts(helpers: Helpers) -> None:
     assert helpers.ringbuf_output(m.native.handle, b"x", 1, 0) == -EAGAIN
     assert helpers.ringbuf_reserve(m.native.handle, 1, 0) == 0
     assert m.lost == 2
+    assert m.unread == 4096
     assert len(m.drain()) == 64
+    assert m.unread == 0
     assert helpers.ringbuf_output(m.native.handle, b"x", 1, 0) == 0
 
 

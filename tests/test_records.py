@@ -205,7 +205,7 @@ def test_many_writers_and_readers(readers: int) -> None:
         seen: list[list[bytes]] = [[], [], []]
         threads = [begin(seen[i].extend, opened[i % readers]) for i in range(3)]
         refused = writers(context, m, 3, 20_000)
-        while lib.ab_map_ring_bytes(m.native.handle, 0):
+        while m.unread:
             time.sleep(0.01)
         for reader in opened:
             reader.close()
@@ -226,7 +226,7 @@ def test_a_writer_that_waits_for_room_loses_nothing() -> None:
         seen: list[bytes] = []
         reader = begin(seen.extend, records)
         assert writers(context, m, 2, 5_000, gentle=True) == 0
-        while lib.ab_map_ring_bytes(m.native.handle, 0):
+        while m.unread:
             time.sleep(0.01)
         records.close()
         reader.join(PATIENCE)

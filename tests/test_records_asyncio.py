@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 from anybpf.runtime import Context, Map, RecordReader
-from anybpf.runtime._engine import lib
 from helpercalls import Helpers
 from producing import ring, sequences, writers
 
@@ -48,7 +47,7 @@ def test_async_for_gives_records_as_they_come(helpers: Helpers) -> None:
                 await asyncio.sleep(0.02)
                 for byte in burst:
                     put(helpers, m, bytes([byte]))
-            while lib.ab_map_ring_bytes(m.native.handle, 0):
+            while m.unread:
                 await asyncio.sleep(0.01)
             records.close()
             return await asyncio.wait_for(reading, PATIENCE)
@@ -63,7 +62,7 @@ def test_nothing_is_lost_while_threads_write() -> None:
         async def main() -> list[bytes]:
             reading = asyncio.create_task(all_of(records))
             assert await asyncio.to_thread(writers, context, m, 2, 3_000, gentle=True) == 0
-            while lib.ab_map_ring_bytes(m.native.handle, 0):
+            while m.unread:
                 await asyncio.sleep(0.01)
             records.close()
             return await asyncio.wait_for(reading, PATIENCE)
@@ -155,7 +154,7 @@ def test_several_tasks_share_a_reader_and_a_map(helpers: Helpers) -> None:
         for number in range(50):
             put(helpers, m, bytes([number]))
             await asyncio.sleep(0.001 if number % 10 == 0 else 0)
-        while lib.ab_map_ring_bytes(m.native.handle, 0):
+        while m.unread:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
         threading.Thread(target=lambda: (shared.close(), own.close())).start()

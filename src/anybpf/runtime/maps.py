@@ -132,6 +132,11 @@ class Map(MapView):
         """Records that programs could not write, because the ring buffer or perf event array was full."""
         return sum(map(self._native.lost, range(self.rings())))
 
+    @property
+    def unread(self) -> int:
+        """Bytes of records that wait to be read, 8 more for each and rounded up to 8."""
+        return sum(map(self._native.unread, range(self.rings())))
+
     def wait(self, seconds: float) -> bool:
         """Wait until there is a record to drain; False after so many seconds without one."""
         with self.records() as reader:

@@ -269,9 +269,13 @@ class NativeMap:
         """Records of a ring that found no room, since the map was made."""
         return int(lib.ab_map_ring_lost(self.handle, ring))
 
+    def unread(self, ring: int) -> int:
+        """Bytes in a ring that wait to be read, records' headers included."""
+        return int(lib.ab_map_ring_bytes(self.handle, ring))
+
     def drain(self, ring: int) -> list[bytes]:
         """Take the records that wait in a ring, the oldest first."""
-        waiting = int(lib.ab_map_ring_bytes(self.handle, ring))
+        waiting = self.unread(ring)
         limit = waiting // _RECORD_HEADER
         buffer, ends = ffi.new("char[]", waiting), ffi.new("uint32_t[]", limit)
         count = lib.ab_map_ring_drain(self.handle, ring, buffer, waiting, ends, limit)
