@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "verify_command",
     "run": "run_command",
     "attach": "attach_command",
+    "exec": "exec_command",
     "demo": "demo_command",
 }
 

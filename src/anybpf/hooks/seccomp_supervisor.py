@@ -79,7 +79,7 @@ class Supervisor:
                     if event & select.EPOLLIN:
                         self._receive()
                     elif event & select.EPOLLHUP:
-                        self._calls.report_closed()
+                        self.settle()
                         return
                 elif descriptor in self._watched:
                     self._watched[descriptor]()
@@ -90,8 +90,12 @@ class Supervisor:
                 self._look_after_callers(now)
                 looked = now
             if self._calls.watches and now - looked > _SOCKETS_EVERY:
-                self._calls.report_closed()
+                self.settle()
                 looked = now
+
+    def settle(self) -> None:
+        """Tell the programs what has happened by now and is not told of yet."""
+        self._calls.report_closed()
 
     def _pause(self) -> float | None:
         if self._waiting:

@@ -49,6 +49,7 @@ typedef struct ab_seccomp_child {
 int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, const char *path, char *const *arguments,
                      char *const *environment, ab_seccomp_child *child);
 int ab_landlock_ruleset(uint64_t network); /* a descriptor: these accesses (LANDLOCK_ACCESS_NET_*) are denied */
+int ab_supervisor_adopt(void); /* descendants whose parents end become children of this process */
 int ab_supervisor_protect(uint64_t capabilities); /* other processes may not look into this one; it keeps at most these itself */
 
 int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t count, ab_seccomp_call *call);

@@ -133,6 +133,8 @@ int ab_landlock_ruleset(uint64_t network) {
     return result(syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0));
 }
 
+int ab_supervisor_adopt(void) { return result(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)); }
+
 int ab_supervisor_protect(uint64_t capabilities) {
     struct capability_header header = {CAPABILITY_VERSION, 0};
     struct capability_words words[2];
@@ -156,5 +158,6 @@ int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, 
     return -AB_EOPNOTSUPP;
 }
 int ab_landlock_ruleset(uint64_t network) { return (void)network, -AB_EOPNOTSUPP; }
+int ab_supervisor_adopt(void) { return -AB_EOPNOTSUPP; }
 int ab_supervisor_protect(uint64_t capabilities) { return (void)capabilities, -AB_EOPNOTSUPP; }
 #endif

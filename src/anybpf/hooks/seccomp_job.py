@@ -1,0 +1,229 @@
+"""A supervised command as a job of the shell that started it: three processes that look like one.
+
+::
+
+    shell ── stand-in ── supervisor ── command ── its children
+
+The *stand-in* is the process that the shell knows. It stops when the command stops, passes on the signals that are sent
+to it, and ends as the command ends. The *supervisor* answers the socket calls. It is an ancestor of all callers, as
+Yama wants whoever looks into them to be: descendants whose parents end become its children. It has left the terminal,
+and goes on for daemons when the command has ended. The *command* is in the stand-in's process group, so the terminal
+treats it as it would without us.
+
+If the stand-in is killed, the command is killed; if the supervisor is killed, the stand-in adopts the command.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NoReturn
+
+from anybpf.hooks.seccomp_supervisor import Supervisor
+from anybpf.runtime.engine import lib
+
+__all__ = ("Job", "divide")
+
+_MESSAGE: Final = struct.Struct("=Bi")
+_STARTED, _STOPPED, _ENDED = range(3)  # with the command's process id, the signal that stopped it, its wait status
+#: Signals that mean this process alone, or that cannot be waited for.
+_OWN_SIGNALS: Final = frozenset(
+    {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+)
+#: What the supervisor keeps of its capabilities, by number: to signal, to bind to low ports for callers that may, and
+#: to look into callers of other users (CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_PTRACE).
+_CAPABILITIES: Final = 1 << 5 | 1 << 10 | 1 << 19
+
+
+def divide() -> Job:
+    """Fork. Returns in the supervisor only: the caller becomes the stand-in, and ends with the command.
+
+    To be called before any thread is started.
+    """
+    stand_in, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child:
+        supervisor.close()
+        _StandIn(stand_in, child).run()
+    stand_in.close()
+    return Job(supervisor)
+
+
+class Job:
+    """The supervisor's side: it starts the command, and reports on it."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link: socket.socket | None = link
+        self._front = os.getppid()
+        self._command = 0
+        self._handle = -1
+        self.status: int | None = None
+        lib.ab_supervisor_adopt()
+
+    def run(self, command: int, supervisor: Supervisor, ended: Callable[[int], None]) -> None:
+        """Serve until no supervised process is left.
+
+        :param ended: called with the command's wait status before the stand-in ends with it; it may write to standard
+            error, which is let go of afterwards.
+        """
+        self._command = command
+        self._handle = os.pidfd_open(command)
+        link = self._link
+        assert link is not None
+        socket.send_fds(link, [_MESSAGE.pack(_STARTED, command)], [self._handle])
+        os.setsid()
+        _let_go(sys.stdin.fileno(), sys.stdout.fileno())
+        lib.ab_supervisor_protect(_CAPABILITIES)
+        awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+        def children() -> None:
+            os.read(awake, 4096)
+            self._reap(supervisor, ended, os.WNOHANG)
+
+        def front_gone() -> None:
+            supervisor.forget(link.fileno())
+            if self.status is None:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+
+        supervisor.watch(awake, children)
+        supervisor.watch(link.fileno(), front_gone)
+        self._reap(supervisor, ended, os.WNOHANG)
+        supervisor.serve()
+        while self.status is None:
+            self._reap(supervisor, ended, 0)
+
+    def _reap(self, supervisor: Supervisor, ended: Callable[[int], None], options: int) -> None:
+        """Take note of children that have stopped, gone on or ended."""
+        with suppress(ChildProcessError):
+            while True:
+                process, status = os.waitpid(-1, options | os.WUNTRACED | os.WCONTINUED)
+                if not process:
+                    return
+                if process != self._command or self.status is not None:
+                    continue
+                if os.WIFSTOPPED(status):
+                    self._tell(_STOPPED, os.WSTOPSIG(status))
+                elif os.WIFCONTINUED(status):
+                    self._wake_stand_in()
+                else:
+                    self.status = status
+                    supervisor.settle()
+                    ended(status)
+                    self._tell(_ENDED, status)
+                    _let_go(sys.stderr.fileno())
+                    return
+
+    def _wake_stand_in(self) -> None:
+        if os.getppid() == self._front:
+            os.kill(self._front, signal.SIGCONT)
+
+    def _tell(self, kind: int, value: int) -> None:
+        if self._link is not None:
+            with suppress(OSError):  # nobody is left to be told
+                self._link.send(_MESSAGE.pack(kind, value))
+
+
+class _StandIn:
+    def __init__(self, link: socket.socket, supervisor: int) -> None:
+        self._link = link
+        self._supervisor = supervisor
+        self._command = 0
+        self._handle = -1
+
+    def run(self) -> NoReturn:
+        """Do what the command does, until it ends."""
+        waited_for = signal.valid_signals() - _OWN_SIGNALS
+        signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+        lib.ab_supervisor_adopt()
+        _let_go(sys.stdin.fileno(), sys.stdout.fileno())
+        # A message announces itself by a signal, so that there is one thing to wait for.
+        fcntl.fcntl(self._link, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(self._link, fcntl.F_SETFL, fcntl.fcntl(self._link, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+        while True:
+            self._listen()
+            received = signal.sigwaitinfo(waited_for)
+            if received.si_signo not in (signal.SIGIO, signal.SIGCHLD):
+                self._pass_on(received)
+
+    def _pass_on(self, received: signal.struct_siginfo) -> None:
+        """Pass on a signal that was sent to us; those of the terminal reach the command without us."""
+        sent = received.si_code <= 0 and received.si_pid != self._command
+        if sent and self._handle >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, received.si_signo)
+        elif sent and received.si_signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            os.kill(self._supervisor, signal.SIGTERM)  # still loading programs: there is no command yet
+        if not self._supervisor:
+            self._adopted()
+
+    def _listen(self) -> None:
+        while self._supervisor:
+            try:
+                data, handles, _, _ = socket.recv_fds(self._link, _MESSAGE.size, 1)
+            except BlockingIOError:
+                return
+            if not data:
+                self._supervisor_gone()
+                return
+            kind, value = _MESSAGE.unpack(data)
+            if kind == _STARTED:
+                self._command, (self._handle,) = value, handles
+            elif kind == _STOPPED:
+                _stop(value)
+            else:
+                _end(value)
+        self._adopted()
+
+    def _supervisor_gone(self) -> None:
+        """Go on without it: the command's calls fail from now on, and we are its parent."""
+        _, status = os.waitpid(self._supervisor, 0)
+        self._supervisor = 0
+        if self._handle < 0:
+            _end(status)
+        self._adopted()
+
+    def _adopted(self) -> None:
+        try:
+            process, status = os.waitpid(self._command, os.WNOHANG | os.WUNTRACED)
+        except ChildProcessError:  # it ended, and the supervisor took that with it
+            os._exit(1)
+        if process and os.WIFSTOPPED(status):
+            _stop(os.WSTOPSIG(status))
+        elif process:
+            _end(status)
+
+
+def _let_go(*descriptors: int) -> None:
+    """Leave files to the command: a pipe that it closes must not stay open here."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _stop(number: int) -> None:
+    """Stop as the command did; returns when this process is continued."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+
+
+def _end(status: int) -> NoReturn:
+    """End as the command did, by the same signal or with the same exit status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command's is the core that matters
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status))
