@@ -121,14 +121,16 @@ class Host:
         return {f"{way}_{name}": value for way, values in shown.items() for name, value in values.items()}
 
     @contextlib.contextmanager
-    def flood(self, frames: list[bytes], folder: Path, *, rate: int = 0, count: int = 0) -> Iterator[Flood]:
-        """Send frames from ``eth0`` in turn as long as the context lasts, or until ``count`` (0: no end) are sent.
+    def flood(
+        self, frames: list[bytes], folder: Path, *, rate: int = 0, count: int = 0, device: str = "eth0"
+    ) -> Iterator[Flood]:
+        """Send frames from an interface in turn as long as the context lasts, or until ``count`` (0: no end) are sent.
 
         :param folder: where to write the frames down. :param rate: frames a second; 0: as fast as they go.
         """
         listed = folder / f"{self.namespace}.frames"
         listed.write_text("\n".join(map(bytes.hex, frames)), encoding="ascii")
-        command = (sys.executable, flood.__file__, "eth0", str(listed), str(rate), str(count))
+        command = (sys.executable, flood.__file__, device, str(listed), str(rate), str(count))
         with self.process(*command, ready="sending") as child:
             yield Flood(child)
 
@@ -157,10 +159,12 @@ class Lab:
 
 
 @contextlib.contextmanager
-def lab() -> Iterator[Lab]:
+def lab(*, whole: bool = False) -> Iterator[Lab]:
     """Make two hosts that could talk if only ``left`` and ``right`` were joined; removed at the end, whatever happens.
 
     Each knows the other's hardware address, so there is no ARP before the first packet unless a test deletes the entry.
+
+    :param whole: the cable between the hosts is not cut; ``left`` and ``right`` are "".
     """
     name = f"any{os.getpid()}n{next(_numbers)}"
     subnet = os.getpid() % 250
@@ -169,13 +173,17 @@ def lab() -> Iterator[Lab]:
         for i, letter in enumerate("ab", 1)
     ]
     a, b = hosts
-    made = Lab(a, b, f"v{name[3:]}l", f"v{name[3:]}r")
+    made = Lab(a, b, "", "") if whole else Lab(a, b, f"v{name[3:]}l", f"v{name[3:]}r")
     try:
-        for host, inner in ((a, made.left), (b, made.right)):
+        for host in hosts:
             _run("ip", "netns", "add", host.namespace)
-            peer = ("peer", "name", "eth0", "address", host.mac, "netns", host.namespace)
-            _run("ip", "link", "add", inner, "type", "veth", *peer)
-            _quiet(inner)
+        ends = [("name", "eth0", "address", host.mac, "netns", host.namespace) for host in hosts]
+        if whole:
+            _run("ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+        else:
+            for inner, end in zip((made.left, made.right), ends, strict=True):
+                _run("ip", "link", "add", inner, "type", "veth", "peer", *end)
+                _quiet(inner)
         for host, other in ((a, b), (b, a)):
             _batch(
                 host.namespace,
