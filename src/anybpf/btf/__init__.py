@@ -8,5 +8,17 @@ from anybpf.btf.extension import SectionInfo, parse_extension
 from anybpf.btf.kernel import kernel, open
 from anybpf.btf.table import EMPTY, Btf, load, with_section_sizes
 from anybpf.btf.validation import check
+from anybpf.btf.writer import write
 
-__all__ = ("EMPTY", "Btf", "SectionInfo", "check", "kernel", "load", "open", "parse_extension", "with_section_sizes")
+__all__ = (
+    "EMPTY",
+    "Btf",
+    "SectionInfo",
+    "check",
+    "kernel",
+    "load",
+    "open",
+    "parse_extension",
+    "with_section_sizes",
+    "write",
+)

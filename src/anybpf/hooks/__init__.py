@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from anybpf.hooks.inline import Inline
     from anybpf.hooks.pcap import Pcap, PcapLink, Totals
     from anybpf.hooks.queue import Queue
+    from anybpf.hooks.service import Outcome, Service
+    from anybpf.hooks.service_limits import Limits
 
 _HOMES = {
     "Accepts": "hook",
@@ -22,10 +24,13 @@ _HOMES = {
     "Chunk": "capture",
     "Hook": "hook",
     "Inline": "inline",
+    "Limits": "service_limits",
     "LiveHook": "hook",
+    "Outcome": "service",
     "Pcap": "pcap",
     "PcapLink": "pcap",
     "Queue": "queue",
+    "Service": "service",
     "Totals": "pcap",
 }
 
@@ -35,10 +40,13 @@ __all__ = (
     "Chunk",
     "Hook",
     "Inline",
+    "Limits",
     "LiveHook",
+    "Outcome",
     "Pcap",
     "PcapLink",
     "Queue",
+    "Service",
     "Totals",
 )
 

@@ -14,7 +14,7 @@ from anybpf.platforms.linux_attach import ATTACH_TYPES
 from anybpf.platforms.model import Helper, Platform
 from anybpf.platforms.windows import windows
 
-__all__ = ("INCLUDE", "generate", "write")
+__all__ = ("INCLUDE", "declarations", "enumeration", "generate", "map_types", "write")
 
 #: The bundled headers: one directory a platform.
 INCLUDE = Path(__file__).resolve().parent.parent / "compile" / "include"
@@ -30,13 +30,13 @@ def generate() -> dict[str, str]:
         "linux/linux/bpf_numbers.h": _guarded(
             "linux/bpf_numbers.h",
             "program, attach, map types and helpers by their numbers.",
-            (*_program_types(linux), *_attach_types(), *_map_types(linux), *_helper_numbers(linux)),
+            (*_program_types(linux), *_attach_types(), *map_types(linux), *_helper_numbers(linux)),
         ),
         "windows/bpf_helper_defs.h": _declarations(windows.helpers.values(), "bpf_helper_defs.h"),
         "windows/ebpf_numbers.h": _guarded(
             "ebpf_numbers.h",
             "map types and helpers by their numbers.",
-            (*_map_types(windows), *_helper_numbers(windows)),
+            (*map_types(windows), *_helper_numbers(windows)),
         ),
     }
     for program_type in windows.program_types:
@@ -60,16 +60,20 @@ def _guarded(name: str, what: str, body: Iterable[str]) -> str:
 
 
 def _declarations(helpers: Iterable[Helper], name: str) -> str:
-    """Return a header that makes each helper callable: a constant pointer whose value is the helper's number."""
+    return _guarded(name, "the helpers by their numbers.", declarations(helpers))
+
+
+def declarations(helpers: Iterable[Helper]) -> list[str]:
+    """Return lines that make each helper callable: a constant pointer whose value is the helper's number."""
     ordered = sorted(helpers, key=lambda helper: helper.id)
     structs = sorted({found for helper in ordered for found in _STRUCT.findall(helper.prototype)})
-    body = [f"{struct};" for struct in structs]
-    body += [""] * bool(structs)
+    lines = [f"{struct};" for struct in structs]
+    lines += [""] * bool(structs)
     for helper in ordered:
         result, _, parameters = helper.prototype.partition(" (")
         result += "" if result.endswith("*") else " "
-        body.append(f"static {result}(*const {helper.name})({parameters} = (void *){helper.id};")
-    return _guarded(name, "the helpers by their numbers.", body)
+        lines.append(f"static {result}(*const {helper.name})({parameters} = (void *){helper.id};")
+    return lines
 
 
 def _program_types(platform: Platform) -> Iterator[str]:
@@ -80,7 +84,7 @@ def _attach_types() -> Iterator[str]:
     return _enumeration("bpf_attach_type", "BPF", {name.upper(): number for name, number in ATTACH_TYPES.items()})
 
 
-def _map_types(platform: Platform) -> Iterator[str]:
+def map_types(platform: Platform) -> Iterator[str]:
     """Yield the enumeration of map types: of two numbers for one kind, the lower."""
     numbers = {kind.name: number for number, kind in sorted(platform.map_types.items(), reverse=True)}
     return _enumeration("bpf_map_type", "BPF_MAP_TYPE", {"UNSPEC": 0, **numbers})
@@ -92,9 +96,14 @@ def _helper_numbers(platform: Platform) -> Iterator[str]:
 
 
 def _enumeration(tag: str, prefix: str, members: Mapping[str, int]) -> Iterator[str]:
+    yield from enumeration(tag, {f"{prefix}_{name}": number for name, number in members.items()})
+
+
+def enumeration(tag: str, members: Mapping[str, int]) -> Iterator[str]:
+    """Yield the lines of ``enum tag``, its members in the order of their values."""
     yield f"enum {tag} {{"
     for name, number in sorted(members.items(), key=lambda member: member[1]):
-        yield f"    {prefix}_{name} = {number},"
+        yield f"    {name} = {number},"
     yield "};"
 
 

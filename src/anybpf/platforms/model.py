@@ -234,6 +234,7 @@ class Helper:
     :param gpl_only: callable only from programs with a GPL-compatible licence (Linux).
     :param callback: how the CALLBACK argument is called.
     :param implementation: the engine's name of what it does, where helpers called ``name`` do different things.
+    :param address: of the C function, where it is not the engine's; :param owner: keeps that function in memory.
     """
 
     id: int
@@ -251,6 +252,8 @@ class Helper:
     gpl_only: bool = False
     callback: Callback | None = None
     implementation: str = ""
+    address: int = 0
+    owner: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def map_kind_number(kind: MapKind) -> int | None:
 
 def helper_address(helper: Helper) -> int:
     """Return the address of the C function that is ``helper``, 0 when the engine offers none."""
-    return int(lib.ab_helper_address((helper.implementation or helper.name).encode()))
+    return helper.address or int(lib.ab_helper_address((helper.implementation or helper.name).encode()))
 
 
 def create_program(

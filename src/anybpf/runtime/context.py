@@ -45,7 +45,7 @@ class Context:
         self.pins: dict[str, Map] = {}
         self._lock = threading.RLock()
         self._compiler: Executor | None = None
-        self._retired: list[tuple[int, Any, list[CompiledCode]]] = []
+        self._retired: list[tuple[int, Any, list[CompiledCode], tuple[object, ...]]] = []
 
     def next_id(self) -> int:
         """Return an id that no program, map or link of this context has had."""
@@ -68,13 +68,15 @@ class Context:
                 self._compiler = ThreadPoolExecutor(1, "anybpf-jit")
             return self._compiler
 
-    def retire(self, program: Any, code: list[CompiledCode]) -> None:
+    def retire(self, program: Any, code: list[CompiledCode], owners: tuple[object, ...] = ()) -> None:
         """Destroy an ``ab_program``, and its machine code if there is any, when no thread can be running it any more.
 
         A thread may have read the program from a prog array just before it was taken out.
+
+        :param owners: of the functions that it calls, which live as long.
         """
         with self._lock:
-            self._retired.append((lib.ab_engine_retire(self.engine), program, code))
+            self._retired.append((lib.ab_engine_retire(self.engine), program, code, owners))
         self.collect()
 
     def collect(self) -> None:
@@ -84,7 +86,7 @@ class Context:
             self._retired = []
             for entry in waiting:
                 if lib.ab_engine_retired(self.engine, entry[0]):
-                    _destroy(*entry[1:])
+                    _destroy(entry[1], entry[2])
                 else:
                     self._retired.append(entry)
 

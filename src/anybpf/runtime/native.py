@@ -23,6 +23,7 @@ class NativeProgram:
 
     :param handle: the ``ab_program *``. :param maps: ``ab_map *`` by index.
     :param tail_call: id of the platform's tail call helper, or None.
+    :param owners: of the functions behind ``addresses`` that are not the engine's.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class NativeProgram:
         addresses: dict[int, int],
         maps: list[Any],
         tail_call: int | None,
+        owners: tuple[object, ...] = (),
     ) -> None:
         self.handle = handle
         self._lowered = lowered
@@ -42,7 +44,7 @@ class NativeProgram:
         self._lock = threading.Lock()
         self._code: list[CompiledCode] = []
         self.refusal: LoadError | None = None
-        weakref.finalize(self, context.retire, handle, self._code).atexit = False
+        weakref.finalize(self, context.retire, handle, self._code, owners).atexit = False
 
     @property
     def compiled(self) -> bool:

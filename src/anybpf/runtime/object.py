@@ -34,7 +34,7 @@ from anybpf.runtime.maps import Map
 from anybpf.runtime.native import NativeProgram
 from anybpf.runtime.program import Mode, Program, require_mode
 from anybpf.spec import MapSpec, ObjectSpec, ProgramSpec
-from anybpf.verifier import Verdict, render, verify_program
+from anybpf.verifier import BUDGET, Verdict, render, verify_program
 
 __all__ = ("Object", "load")
 
@@ -103,6 +103,7 @@ def load(
     target_btf: str | PathLike[str] | bytes | Btf | None = None,
     kconfig: Mapping[str, int | str] | None = None,
     maps: Mapping[str, Map] | None = None,
+    budget: int = BUDGET,
 ) -> Object:
     """Load an object: verify its programs, create its maps, and make everything ready to run.
 
@@ -118,6 +119,7 @@ def load(
     :param target_btf: types that CO-RE relocations are resolved against; by default the object's own.
     :param kconfig: values for externs of ``.kconfig``, by name.
     :param maps: maps to use instead of creating the object's own of those names.
+    :param budget: instructions that the verifier may step through for each program.
     :raises VerificationError: the verifier refused a program.
     :raises LoadError: this engine cannot run the object (the message names the helper or map kind that is missing).
     :raises ObjectError: the file is not a usable object. :raises PlatformError: the program type cannot be found out.
@@ -130,7 +132,7 @@ def load(
     spec = with_kconfig(_relocated(_specification(source), target_btf), kconfig or {})
     rules = by_name(platform) if isinstance(platform, str) else platform or recognise(spec)
     types = {p.name: program_type_for(rules, p, type_name, spec=spec) for p in _chosen(spec, program)}
-    verdicts = {} if trust or unverified else _verified(spec, rules, types)
+    verdicts = {} if trust or unverified else _verified(spec, rules, types, budget)
     loader = _Loader(spec, rules, context or default_context(), trust, mode)
     with loader.undone_on_error():
         loader.create_maps(maps or {})
@@ -174,10 +176,12 @@ def _chosen(spec: ObjectSpec, name: str | None) -> tuple[ProgramSpec, ...]:
     return spec.entries
 
 
-def _verified(spec: ObjectSpec, platform: Platform, types: Mapping[str, ProgramType]) -> dict[str, Verdict]:
+def _verified(
+    spec: ObjectSpec, platform: Platform, types: Mapping[str, ProgramType], budget: int
+) -> dict[str, Verdict]:
     verdicts = {}
     for name, program_type in types.items():
-        verdict = verify_program(spec, spec[name], platform, program_type)
+        verdict = verify_program(spec, spec[name], platform, program_type, budget=budget)
         if verdict.failure is not None:
             raise VerificationError(f"program {name!r} was refused\n{render(verdict.failure)}", verdict.failure)
         verdicts[name] = verdict
@@ -298,7 +302,8 @@ class _Loader:
             instruction_limit=INSTRUCTION_LIMIT if facts is None and not self.trusted else 0,
         )
         tail_call = next((n for n, h in helpers.items() if h.returns is ReturnKind.NO_RETURN_ON_SUCCESS), None)
-        native = NativeProgram(self.context, handle, lowered, addresses, handles, tail_call)
+        owners = tuple(helper.owner for helper in helpers.values() if helper.owner is not None)
+        native = NativeProgram(self.context, handle, lowered, addresses, handles, tail_call, owners)
         self.programs[spec.name] = Program(
             self.context, native, spec, self.platform, program_type, verdict, self.mode, checked_only
         )

@@ -2,9 +2,10 @@
 
 from anybpf.verifier.failure import FAILURES, FailureKind, render
 from anybpf.verifier.verdict import Facts, Failure, PathStep, Verdict
-from anybpf.verifier.verify import verify, verify_program
+from anybpf.verifier.verify import BUDGET, verify, verify_program
 
 __all__ = (
+    "BUDGET",
     "FAILURES",
     "Facts",
     "Failure",

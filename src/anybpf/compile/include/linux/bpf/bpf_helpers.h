@@ -66,10 +66,7 @@ enum libbpf_tristate { TRI_NO = 0, TRI_YES = 1, TRI_MODULE = 2 };
 /* ---- calls ---- */
 
 /* A tail call whose index is a constant, through a map known at compile time. */
-static __always_inline void bpf_tail_call_static(void *ctx, const void *map, const __u32 slot)
-{
-    bpf_tail_call(ctx, (void *)map, slot);
-}
+#define bpf_tail_call_static(ctx, map, slot) bpf_tail_call(ctx, (void *)(map), slot)
 
 /* ---- text ---- */
 
