@@ -107,7 +107,7 @@ class WinDivert(LiveHook):
         if priority not in _PRIORITIES:
             raise HookError(f"priority {priority} is out of range; WinDivert has -30000 to 30000")
         self.filter, self.priority = filter, priority
-        self._open_driver = open
+        self.open_driver = open
         self._opened = ExitStack()
         self._batches: PacketBatches | None = None
         self._dropped_before = 0
@@ -128,7 +128,7 @@ class WinDivert(LiveHook):
     def _open(self, point: AttachPoint) -> None:
         with ExitStack() as opened:
             meeting = opened.enter_context(DatagramPoint(point))
-            driver = self._open_driver(self.filter, self.priority)
+            driver = self.open_driver(self.filter, self.priority)
             opened.callback(driver.close)
             batches = self._batches = PacketBatches(driver, meeting)
             thread = threading.Thread(target=self._serve, args=(batches,), name=f"anybpf-{self!r}", daemon=True)

@@ -16,19 +16,18 @@ from typing import Any, Protocol
 
 from anybpf.errors import HookError, UnsupportedError
 
-__all__ = ("BATCH", "EventDriver", "PacketDriver", "open_events", "open_packets")
+__all__ = ("BATCH", "EventDriver", "OpenEvents", "PacketDriver", "open_events", "open_packets")
 
 BATCH = 255  # WINDIVERT_BATCH_MAX
 _ADDRESS_SIZE = 80
 _NETWORK, _SOCKET = 0, 3  # WINDIVERT_LAYER_*
-_SNIFF, _RECEIVE_ONLY = 1, 4  # WINDIVERT_FLAG_*
+_SNIFF, _DROP, _RECEIVE_ONLY = 1, 2, 4  # WINDIVERT_FLAG_*
 _SHUTDOWN_RECEIVE = 1
 _NO_DATA = 232  # ERROR_NO_DATA: shut down, and nothing waits any more
-_INVALID_PARAMETER = 87
+_ACCESS_DENIED, _INVALID_PARAMETER = 5, 87
 #: What WinDivertOpen's errors mean, and what to do.
 _REASONS = {
     2: "its driver's files are missing; install pydivert again",
-    5: "that takes the rights of an administrator; run as one",
     577: "Windows does not accept the driver's signature; update Windows",
     654: "another version of the driver is loaded; end the programs that use it, or restart Windows",
     1275: "security software, or this virtual machine, blocks the driver; allow it there",
@@ -60,7 +59,7 @@ class PacketDriver(Protocol):
 
 
 class EventDriver(Protocol):
-    """Events of sockets."""
+    """Events of sockets. A driver that blocks has none to receive."""
 
     def receive(self) -> bytes:
         """Wait for an event; its WINDIVERT_ADDRESS; b"": no more come."""
@@ -72,13 +71,20 @@ class EventDriver(Protocol):
         """Close the handle."""
 
 
+class OpenEvents(Protocol):
+    """What :func:`open_events` is."""
+
+    def __call__(self, filter: str, priority: int, *, block: bool) -> EventDriver:
+        """See :func:`open_events`."""
+
+
 class _Handle:
     def __init__(self, filter: str, layer: int, priority: int, flags: int) -> None:
         self._dll = _library()
         try:
             self._handle = self._dll.WinDivertOpen(filter.encode(), layer, priority, flags)
         except OSError as error:
-            raise HookError(_why_not(filter, layer, getattr(error, "winerror", 0), error)) from None
+            raise _refusal(filter, layer, error) from None
 
     def _receive(self, packets: Any, addresses: Any) -> tuple[int, int]:
         length, size = ctypes.c_uint(0), ctypes.c_uint(ctypes.sizeof(addresses))
@@ -134,28 +140,34 @@ def _library() -> Any:
     return windivert_dll
 
 
-def _why_not(filter: str, layer: int, code: int, error: OSError) -> str:
+def _refusal(filter: str, layer: int, error: OSError) -> Exception:
+    code = getattr(error, "winerror", 0)
     if code == _INVALID_PARAMETER:
         from pydivert import Layer, WinDivert
 
         valid, position, message = WinDivert.check_filter(filter, Layer(layer))
         if not valid:
-            return f"filter {filter!r} is wrong at position {position}: {message}"
-    return f"WinDivert cannot be opened: {_REASONS.get(code, error.strerror or str(error))}"
+            return HookError(f"filter {filter!r} is wrong at position {position}: {message}")
+    if code == _ACCESS_DENIED:
+        return HookError("WinDivert takes the rights of an administrator; run as one")
+    return UnsupportedError(f"WinDivert cannot be used here: {_REASONS.get(code, error.strerror or str(error))}")
 
 
 def open_packets(filter: str, priority: int) -> PacketDriver:
     """Divert the packets of this host that match ``filter``, in WinDivert's filter language.
 
     :param priority: of several handles, those of higher priority see a packet first; -30000 to 30000.
-    :raises HookError: the filter is wrong, or the driver cannot be opened. :raises UnsupportedError: not Windows.
+    :raises HookError: the filter is wrong, or the user is no administrator.
+    :raises UnsupportedError: this is not Windows, or it does not take the driver.
     """
     return _Packets(filter, _NETWORK, priority, 0)
 
 
-def open_events(filter: str, *, block: bool) -> EventDriver:
-    """Be told of the socket events that match ``filter``; with ``block``, those of them that can fail do.
+def open_events(filter: str, priority: int, *, block: bool) -> EventDriver:
+    """Be told of the socket events that match ``filter``; or, with ``block``, have those calls fail.
 
-    :raises HookError: the filter is wrong, or the driver cannot be opened. :raises UnsupportedError: not Windows.
+    :param priority: handles of higher priority are told of events first, also of those that others block.
+    :raises HookError: the filter is wrong, or the user is no administrator.
+    :raises UnsupportedError: this is not Windows, or it does not take the driver.
     """
-    return _Events(filter, _SOCKET, 0, _RECEIVE_ONLY if block else _RECEIVE_ONLY | _SNIFF)
+    return _Events(filter, _SOCKET, priority, _RECEIVE_ONLY | (_DROP if block else _SNIFF))
