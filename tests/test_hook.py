@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -118,3 +123,36 @@ def test_closing_the_context_detaches(context: Context) -> None:
     with Context() as other:
         link = program(other, PASS).attach(button)
     assert (link.attached, button.closed) == (False, 1)
+
+
+def test_the_end_of_the_process_detaches(tmp_path: Path) -> None:
+    """A process that ends with a program attached closes the hook first, and ends well, whatever it still holds."""
+    script = tmp_path / "service.py"
+    script.write_text(
+        dedent("""\
+        import anybpf
+        from anybpf.elf import from_instructions
+        from anybpf.isa import assemble
+        from test_hook import Button
+
+        class Loud(Button):
+            def _close(self):
+                print("closed")
+
+        loaded = anybpf.load(from_instructions(assemble("r0 = 1\\nexit"), "xdp", "p"))
+        button = Loud()
+        link = loaded.programs["p"].attach(button)
+        print(button.press())
+        """)
+    )
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, script],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["1", "closed"], "")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
-from anybpf.errors import LoadError
+from anybpf.errors import AnyBpfError, LoadError
 from anybpf.runtime._engine import ffi, lib
 
 if TYPE_CHECKING:
@@ -119,6 +121,18 @@ def _destroy(program: Any, code: list[CompiledCode]) -> None:
     lib.ab_program_destroy(program)
     for compiled in code:
         compiled.close()
+
+
+_contexts: WeakSet[Context] = WeakSet()
+
+
+@atexit.register
+def _detach_all() -> None:
+    """Detach what is attached when the process ends, while its threads still run: hooks give back what they took."""
+    for context in list(_contexts):
+        for link in list(context.links.values()):
+            with suppress(AnyBpfError, OSError):
+                link.detach()
 
 
 _default: Context | None = None

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "slot.h"
+
 #define LINE 64u
 
 typedef struct attached {
@@ -44,12 +46,18 @@ static void free_retired(ab_retired *retired) { free(retired); } /* it is the fi
 
 static void free_attachment(ab_retired *retired) {
     ab_attachment *attachment = (ab_attachment *)(void *)retired;
+    ab_engine *engine = attachment->engine;
     free(atomic_load_explicit(&attachment->current, memory_order_relaxed));
     free(attachment);
+    ab_engine_release(engine);
 }
 
 static void retire(ab_engine *engine, ab_retired *retired, void (*destroy)(ab_retired *)) {
-    if (retired == NULL) return;
+    if (atomic_load_explicit(&engine->closed, memory_order_acquire) != 0) { /* nobody is left to do it later */
+        ab_engine_synchronize(engine);
+        destroy(retired);
+        return;
+    }
     ab_slot *slot = ab_slot_acquire(engine);
     ab_slot_enter(slot);
     ab_reclaim_defer(slot, retired, destroy);
@@ -65,6 +73,7 @@ ab_chain *ab_chain_create(ab_engine *engine, const ab_chain_rule *rule) {
         free(empty);
         return NULL;
     }
+    ab_engine_retain(engine);
     chain->engine = engine;
     chain->rule = *rule;
     atomic_init(&chain->list, empty);
@@ -73,8 +82,10 @@ ab_chain *ab_chain_create(ab_engine *engine, const ab_chain_rule *rule) {
 
 void ab_chain_destroy(ab_chain *chain) {
     if (chain == NULL) return;
+    ab_engine *engine = chain->engine;
     free(atomic_load_explicit(&chain->list, memory_order_relaxed));
     free(chain);
+    ab_engine_release(engine);
 }
 
 ab_engine *ab_chain_engine(const ab_chain *chain) { return chain->engine; }
@@ -105,6 +116,7 @@ ab_attachment *ab_attachment_create(ab_engine *engine, const ab_program *program
         free(first);
         return NULL;
     }
+    ab_engine_retain(engine);
     attachment->engine = engine;
     atomic_init(&attachment->current, first);
     return attachment;

@@ -16,7 +16,7 @@ struct ab_engine {
     uintptr_t *owners;         /* the thread that holds each slot, 0: free */
     ab_condition released;
     _Atomic uint32_t next_id; /* ids of programs, maps and links */
-    _Atomic uint32_t users;    /* the engine's creator, and every map: the last one frees it */
+    _Atomic uint32_t users;    /* its creator, every map, chain and attachment: the last one frees it */
     _Atomic uint32_t closed;   /* ab_engine_destroy was called */
     ab_trace *trace;           /* lines that programs print */
     uint8_t before[AB_CACHE_LINE];
