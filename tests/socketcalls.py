@@ -175,3 +175,147 @@ class Seen:
 
 
 SIZE = _SEEN.size
+
+#: Attach types of ``sock_addr`` programs by section: number of the program that notes its calls.
+WINDOWS_NUMBERS = {
+    f"cgroup/{name}{version}": 2 * number + (version == 6)
+    for number, name in enumerate(("connect", "connect_authorization", "recv_accept", "bind", "listen"))
+    for version in (4, 6)
+}
+
+WINDOWS = r"""
+#include "bpf_helpers.h"
+#include "bpf_endian.h"
+
+struct seen {
+    uint64_t calls, interface_luid, pid_tgid, cookie;
+    uint32_t family, source[4], user[4], protocol, compartment_id;
+    uint16_t source_port, user_port;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 16);
+    __type(key, uint32_t);
+    __type(value, struct seen);
+} seen SEC(".maps");
+
+struct bound {
+    uint64_t calls, process_id, pid_tgid;
+    uint8_t address[16], length, operation, protocol, app_id[64];
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, uint32_t);
+    __type(value, struct bound);
+} bound SEC(".maps");
+
+SEC("bind") int bound_to(bind_md_t *ctx) {
+    uint32_t key = 0;
+    struct bound *b = bpf_map_lookup_elem(&bound, &key);
+    if (!b) return BIND_DENY;
+    b->calls++;
+    b->process_id = ctx->process_id;
+    b->pid_tgid = bpf_get_current_pid_tgid();
+    __builtin_memcpy(b->address, ctx->socket_address, sizeof b->address);
+    b->length = ctx->socket_address_length;
+    b->operation = ctx->operation;
+    b->protocol = ctx->protocol;
+    __builtin_memset(b->app_id, 0, sizeof b->app_id);
+    for (int i = 0; i < 64; i++) {
+        if (ctx->app_id_start + i >= ctx->app_id_end) break;
+        b->app_id[i] = ctx->app_id_start[i];
+    }
+    uint16_t port = *(uint16_t *)(ctx->socket_address + 2); /* host byte order */
+    ctx->socket_address[2] = 1;
+    switch (port) {
+    case 7001: return BIND_DENY;
+    case 7002: return BIND_REDIRECT;
+    case 7003: return BIND_PERMIT_HARD;
+    case 7004: return 77;
+    }
+    return BIND_PERMIT;
+}
+
+#define NOTE(section, number, version, move)                         \
+    SEC(section) int p##number(bpf_sock_addr_t *ctx) {               \
+        uint32_t key = number;                                       \
+        struct seen *s = bpf_map_lookup_elem(&seen, &key);           \
+        if (!s) return BPF_SOCK_ADDR_VERDICT_REJECT;                 \
+        s->calls++;                                                  \
+        s->interface_luid = ctx->interface_luid;                     \
+        s->pid_tgid = bpf_sock_addr_get_current_pid_tgid(ctx);       \
+        s->cookie = bpf_get_socket_cookie(ctx);                      \
+        s->family = ctx->family;                                     \
+        for (int i = 0; i < 4; i++) s->source[i] = ctx->msg_src_ip6[i]; \
+        for (int i = 0; i < 4; i++) s->user[i] = ctx->user_ip6[i];   \
+        s->protocol = ctx->protocol;                                 \
+        s->compartment_id = ctx->compartment_id;                     \
+        s->source_port = ctx->msg_src_port;                          \
+        s->user_port = ctx->user_port;                               \
+        switch (bpf_ntohs(ctx->user_port)) {                         \
+        case 7001: return BPF_SOCK_ADDR_VERDICT_REJECT;              \
+        case 7002: return BPF_SOCK_ADDR_VERDICT_PROCEED_HARD;        \
+        case 7003: ctx->user_port = bpf_htons(7004); move            \
+        case 7005: return 9;                                         \
+        case 7006: bpf_sock_addr_set_redirect_context(ctx, &key, 4); \
+        }                                                            \
+        return BPF_SOCK_ADDR_VERDICT_PROCEED_SOFT;                   \
+    }
+#define MOVE4 ctx->user_ip4 = bpf_htonl(0x7f000002); return BPF_SOCK_ADDR_VERDICT_PROCEED_SOFT;
+#define MOVE6 ctx->user_ip6[3] = bpf_htonl(2); return BPF_SOCK_ADDR_VERDICT_PROCEED_SOFT;
+NOTE("cgroup/connect4", 0, 4, MOVE4)
+NOTE("cgroup/connect6", 1, 6, MOVE6)
+NOTE("cgroup/connect_authorization4", 2, 4, MOVE4)
+NOTE("cgroup/connect_authorization6", 3, 6, MOVE6)
+NOTE("cgroup/recv_accept4", 4, 4, MOVE4)
+NOTE("cgroup/recv_accept6", 5, 6, MOVE6)
+NOTE("cgroup/bind4", 6, 4, MOVE4)
+NOTE("cgroup/bind6", 7, 6, MOVE6)
+NOTE("cgroup/listen4", 8, 4, MOVE4)
+NOTE("cgroup/listen6", 9, 6, MOVE6)
+"""
+
+_WINDOWS_SEEN = struct.Struct("=QQQQI16s16sII2s2s")
+_BOUND = struct.Struct("=QQQ16sBBB64s5x")
+
+
+@dataclass(frozen=True)
+class WindowsSeen:
+    """What a ``sock_addr`` program has noted of the last call; addresses and ports as the bytes in the context."""
+
+    calls: int
+    interface_luid: int
+    pid_tgid: int
+    cookie: int
+    family: int
+    source: bytes
+    user: bytes
+    protocol: int
+    compartment_id: int
+    source_port: bytes
+    user_port: bytes
+
+    @staticmethod
+    def parse(value: bytes) -> WindowsSeen:
+        """Read a value of the map ``seen``."""
+        return WindowsSeen(*_WINDOWS_SEEN.unpack(value))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What the ``bind`` program has noted of the last call."""
+
+    calls: int
+    process_id: int
+    pid_tgid: int
+    address: bytes
+    length: int
+    operation: int
+    protocol: int
+    app_id: bytes
+
+    @staticmethod
+    def parse(value: bytes) -> Bound:
+        """Read a value of the map ``bound``."""
+        return Bound(*_BOUND.unpack(value))
