@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from anybpf.errors import UnsupportedError
 from anybpf.hooks.windivert_driver import BATCH, OpenEvents, PacketDriver, open_events, open_packets
 
 ADDRESS = 80  # bytes of a WINDIVERT_ADDRESS
@@ -45,10 +46,6 @@ def imitation() -> Iterator[Drivers]:
 
     pytest.importorskip("pydivert", reason="needs the package pydivert")
     netlab.require()
-    try:
-        ImitatedEvents("false", 0, block=False).close()
-    except (ImportError, OSError, NotImplementedError) as error:
-        pytest.skip(f"pydivert's imitation of WinDivert does not run here: {error}")
     with netlab.lab() as lab:
         yield Drivers(ImitatedPackets, ImitatedEvents, image_name, lab.a.entered)
 
@@ -58,13 +55,22 @@ def image_name(pid: int) -> str:
     return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
 
 
+def imitated(filter: str, layer: int, priority: int, flags: int) -> Any:
+    """An open handle of the imitation. UnsupportedError where there is none: it needs kernel eBPF."""
+    from pydivert import Flag, Layer
+    from pydivert.ebpf import EBPFDivert
+
+    try:
+        return EBPFDivert(filter, Layer(layer), priority, Flag(flags)).open()
+    except (ImportError, OSError, NotImplementedError) as error:
+        raise UnsupportedError(f"pydivert's imitation of WinDivert does not run here: {error}") from None
+
+
 class ImitatedPackets:
     """A PacketDriver. The imitation, when shut down, forgets what waits; WinDivert gives it first, as this does."""
 
     def __init__(self, filter: str, priority: int) -> None:
-        from pydivert.ebpf import EBPFDivert
-
-        self._divert = EBPFDivert(filter, priority=priority).open()
+        self._divert = imitated(filter, 0, priority, 0)
         self._ending = False
 
     def receive(self, packets: bytearray, addresses: bytearray) -> tuple[int, int]:
@@ -109,11 +115,7 @@ class ImitatedEvents:
     """An EventDriver."""
 
     def __init__(self, filter: str, priority: int, *, block: bool) -> None:
-        from pydivert import Flag, Layer
-        from pydivert.ebpf import EBPFDivert
-
-        flags = Flag.RECV_ONLY | (Flag.DROP if block else Flag.SNIFF)
-        self._divert = EBPFDivert(filter, Layer.SOCKET, priority, flags).open()
+        self._divert = imitated(filter, 3, priority, 4 | (2 if block else 1))
 
     def receive(self) -> bytes:
         """See EventDriver."""
