@@ -48,6 +48,7 @@ class Context:
         self._lock = threading.RLock()
         self._compiler: Executor | None = None
         self._retired: list[tuple[int, Any, list[CompiledCode], tuple[object, ...]]] = []
+        _contexts.add(self)
 
     def next_id(self) -> int:
         """Return an id that no program, map or link of this context has had."""
