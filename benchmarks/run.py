@@ -22,6 +22,7 @@ import kernel
 import latency
 import maps
 import records
+import request_policy
 from measure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "batch": batch.measure,
     "maps": maps.measure,
     "records": records.measure,
+    "request-policy": request_policy.measure,
     "kernel": kernel.measure,
 }
 
