@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,8 @@ def lab(*, whole: bool = False) -> Iterator[Lab]:
                 f"neigh replace {other.address} lladdr {other.mac} dev eth0",
                 f"neigh replace {other.address6} lladdr {other.mac} dev eth0",
             )
+        for host in hosts:
+            _wait_for_carrier(host)
         yield made
     finally:
         for host in hosts:
@@ -221,6 +224,15 @@ def _quiet(interface: str) -> None:
     with open(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6", "w", encoding="ascii") as setting:
         setting.write("1")
     _run("ip", "link", "set", interface, "up")
+
+
+def _wait_for_carrier(host: Host) -> None:
+    """Wait until Linux has noticed that the interface has a carrier, before which it drops what is to be sent."""
+    for _ in range(1000):
+        if json.loads(host.run("ip", "-j", "link", "show", "eth0").stdout)[0]["operstate"] == "UP":
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{host.namespace}: no carrier")
 
 
 def _run(*command: str) -> None:

@@ -169,7 +169,7 @@ def test_flood_of_empty_datagrams(guard, tmp_path):
 @pytest.mark.parametrize("platform", ["linux", "windows"])
 def test_flood_of_questions(guard, tmp_path, platform):
     """The DNS filter, built for either platform, lets a source ask as often as the limit says, and others ask on."""
-    flood, limit = 20_000, 20
+    flood, limit = 10_000, 20
     made = guard("dns_filter", platform)
     question = bytes(scapy.DNS(qd=scapy.DNSQR(qname="example.org")))
     made.b.ip("route", "add", "default", "via", made.a.address)
