@@ -193,7 +193,7 @@ def test_a_checksum_is_never_zero(driver: Path, size: int) -> None:
 
 
 def test_headers_that_lie_about_their_length(driver: Path) -> None:
-    """An IP header that does not end where the transport header begins, or a TCP header beyond the frame, is refused."""
+    """An IP header that does not end where the transport header begins, or a TCP header too long, is refused."""
     frame, offload = merged(text(20), Offload.TCP4, 10)
     for at, value in ((14, 0x46), (14, 0x44), (46, 0xF0), (46, 0x40), (23, 17)):
         changed = bytearray(frame)

@@ -77,7 +77,7 @@ class Tap(LiveHook):
         with contextlib.ExitStack() as opened:
             device = TapDevice(self.interface)
             opened.callback(device.close)
-            joined: list[tuple[Port, Port | None]]
+            joined: list[tuple[Port, Port]]
             if self.to is None:
                 outbox = Outbox()
                 opened.callback(outbox.close)
@@ -93,13 +93,10 @@ class Tap(LiveHook):
 
     def _close(self) -> None:
         wire, self._wire = self._wire, None
-        outbox, self._outbox = self._outbox, None
-        self._device = None
+        self._device = self._outbox = None
         if wire is not None:
             wire.close()
             self._dropped += wire.dropped
-        if outbox is not None:
-            outbox.close()
 
     def __repr__(self) -> str:
         return f"Tap({self.interface!r}{f', to={self.to!r}' if self.to is not None else ''})"

@@ -62,8 +62,8 @@ class Port(Protocol):
 class Wire:
     """Joins ports and runs ``point``'s programs on what comes in by them, in a thread of its own.
 
-    :param joined: each port that frames are taken from, with the port that they leave by when they pass, or None.
-        The wire closes them.
+    :param joined: each port that frames are taken from, with the port that they leave by when they pass. The wire
+        closes all of them.
     :param outlet: opens a port, for sending only, to an interface index that a program redirects to; HookError or
         OSError when there is none: such frames are dropped.
     :param failed: called, from the wire's thread, when one of the ``joined`` ports' interfaces has gone.
@@ -72,13 +72,13 @@ class Wire:
     def __init__(
         self,
         point: AttachPoint,
-        joined: Sequence[tuple[Port, Port | None]],
+        joined: Sequence[tuple[Port, Port]],
         *,
         outlet: Callable[[int], Port],
         failed: Callable[[HookError], None],
     ) -> None:
         self._point = point  # keeps the chain
-        self._joined = {port.ifindex: port for port, _ in joined}
+        self._joined = {port.ifindex: port for pair in joined for port in pair}
         self._outlets: dict[int, Port] = {}
         self._outlet = outlet
         self._failed = failed
@@ -92,7 +92,8 @@ class Wire:
             os.close(self._wake)
             raise HookError("no memory for live frames; attach again when other programs have ended")
         for port, peer in joined:
-            lib.ab_port_join(port.handle, peer.handle if peer else ffi.NULL, _context(point.program_type, port.ifindex))
+            lib.ab_port_join(port.handle, peer.handle, _context(point.program_type, port.ifindex))
+        for port in self._joined.values():
             lib.ab_wire_add(self._handle, port.handle)
         self._thread = threading.Thread(target=self._run, name="anybpf-wire", daemon=True)
         self._thread.start()

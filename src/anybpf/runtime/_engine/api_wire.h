@@ -42,15 +42,15 @@ ab_port *ab_port_packet_create(int32_t descriptor, uint32_t ifindex, const ab_pa
 /* A descriptor (not blocking) that gives and takes a whole frame a call: TAP, a socket of packets. */
 ab_port *ab_port_frames_create(int32_t descriptor, uint32_t ifindex, uint32_t largest);
 void ab_port_destroy(ab_port *port);
-/* Frames that pass from here leave by `peer` (NULL: they are dropped); `context` holds the AB_PORT_CONTEXT bytes that a
- * program's context begins with. */
+/* Frames are taken from here, and leave by `peer` when they pass; `context` holds the AB_PORT_CONTEXT bytes that a
+ * program's context begins with. Both ports are the wire's. */
 void ab_port_join(ab_port *port, ab_port *peer, const uint8_t *context);
 void ab_port_count(const ab_port *port, ab_port_counts *counts);
 
 /* `actions`: AB_WIRE_* by verdict. `wake`: a descriptor; when it can be read, ab_wire_run returns. */
 ab_wire *ab_wire_create(ab_chain *chain, uint32_t event_kind, uint32_t context_size, const uint8_t *actions, int32_t wake);
 void ab_wire_destroy(ab_wire *wire);
-/* 0, -ENOSPC when there are AB_WIRE_PORTS, -ENOMEM. Frames are taken from ports that have been joined. */
+/* 0, or -ENOSPC when there are AB_WIRE_PORTS already. */
 int32_t ab_wire_add(ab_wire *wire, ab_port *port);
 void ab_wire_remove(ab_wire *wire, ab_port *port);
 /* Handles frames until something else is to be done: AB_WIRE_*, with the interface in *ifindex; or -EOPNOTSUPP. `patience`: of

@@ -96,7 +96,7 @@ uint32_t ab_wire_frame(ab_wire *wire, ab_session *session, ab_port *port) {
     ab_port_tally(&port->received);
     switch (verdict < AB_CHAIN_VERDICTS ? wire->actions[verdict] : AB_WIRE_ABORT) {
     case AB_WIRE_PASS:
-        if (port->peer != NULL) send_event(port->peer, wire->event);
+        send_event(port->peer, wire->event);
         return 0;
     case AB_WIRE_TX:
         send_event(port, wire->event);
