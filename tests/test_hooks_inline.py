@@ -433,7 +433,7 @@ def test_detaching_leaves_nothing(bench: Bench, loaded: Object) -> None:
                 until(lambda link=link: link.stats.events == 1)
             assert not promiscuous(bench.near[0])
             assert not promiscuous(bench.near[1])
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert len(os.listdir("/proc/self/fd")) <= before
             assert not [thread for thread in threading.enumerate() if thread.name == "anybpf-wire"]
     bench.a.send(told(PASS))
     assert bench.b.quiet()
@@ -495,7 +495,7 @@ def test_interfaces_that_cannot_be_joined(names: tuple[str, str], message: str) 
     made, descriptors = returning(PASS), len(os.listdir("/proc/self/fd"))
     with pytest.raises(HookError, match=message):
         made.attach(Inline(*names))
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_privilege_is_asked_for(bench: Bench) -> None:

@@ -239,7 +239,7 @@ def test_detaching_leaves_nothing(tap: Tap) -> None:
         waiting.join(20)
         assert got == [True]
         assert not Path("/sys/class/net", tap.interface).exists()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before
         assert not [thread for thread in threading.enumerate() if thread.name == "anybpf-wire"]
         for call in (lambda: tap.receive(0), lambda: tap.send(b"")):
             with pytest.raises(HookError, match="attach one first"):
@@ -279,7 +279,7 @@ def test_names_that_cannot_be(interface: str, to: str | None, message: str) -> N
     made, descriptors = returning(PASS), len(os.listdir("/proc/self/fd"))
     with pytest.raises(HookError, match=message):
         made.attach(Tap(interface, to))
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_a_second_interface_that_is_missing(tap: Tap) -> None:
