@@ -17,7 +17,7 @@ from anybpf.hooks.service_fields import Bytes, Field, Integer, Layout
 __all__ = ("compile_fire", "compile_pack")
 
 _FIRE = """\
-def __call__(_service, *, {parameters}):
+def fire(_service, *, {parameters}):
     try:
 {checks}\
         _data = {data}
@@ -45,14 +45,14 @@ def pack(_service, *, {parameters}):
 
 
 def compile_fire(layout: Layout, writable: int, names: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the method that fires the hook: ``hook(**fields)``.
+    """Return the method that fires the hook.
 
     :param writable: ``lib.AB_FIRE_*``: what programs may change.
     :param names: what the text calls: ``fire`` (``lib.ab_fire``) and its ``chain``; ``pop``, ``make`` and ``push``,
         which give and take back events; ``outcomes`` by verdict; ``other``, called with the event, the verdict and the
         data when something was changed or has failed.
     """
-    return _compiled(layout, _FIRE, "__call__", names, writable=writable)
+    return _compiled(layout, _FIRE, "fire", names, writable=writable)
 
 
 def compile_pack(layout: Layout) -> Callable[..., bytes]:
