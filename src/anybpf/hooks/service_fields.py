@@ -130,7 +130,8 @@ class Layout:
 
     :param fields: as declared. :param buffers, scalars: the same, in the order in which they lie.
     :param context: what the verifier and the engine go by.
-    :param record: packs, for each buffer, 0 and its length, then the scalars. :param values: unpacks the scalars.
+    :param record: packs, for each buffer, 0 and its length, then the scalars.
+    :param written: names of the writable scalars. :param values: unpacks those.
     """
 
     fields: tuple[Field, ...]
@@ -138,6 +139,7 @@ class Layout:
     scalars: tuple[Integer | Bytes, ...]
     context: Context
     record: struct.Struct
+    written: tuple[str, ...]
     values: struct.Struct
 
     def changes(self, before: bytes, after: bytes, data: bytes, data_after: bytes) -> dict[str, int | bytes]:
@@ -145,9 +147,10 @@ class Layout:
 
         :param before, after: contexts, the first as it was packed. :param data, data_after: the buffers' bytes.
         """
-        changed: dict[str, int | bytes] = {}
-        rows = zip(self.scalars, self.values.unpack(before), self.values.unpack(after), strict=True)
-        changed.update((scalar.name, new) for scalar, old, new in rows if new != old)
+        rows = zip(self.written, self.values.unpack(before), self.values.unpack(after), strict=True)
+        changed: dict[str, int | bytes] = {name: new for name, old, new in rows if new != old}
+        if data == data_after:
+            return changed
         start = 0
         for buffer, length in zip(self.buffers, self.record.unpack(before), strict=False):
             piece = slice(start, start + length)
@@ -173,16 +176,18 @@ def lay_out(name: str, fields: Iterable[Field]) -> Layout:
     placed: list[ContextField] = []
     for number, buffer in enumerate(buffers):
         placed += _pointers(buffer, 2 * _POINTER * number)
-    end, form = 2 * _POINTER * len(buffers), ""
+    end, form, written = 2 * _POINTER * len(buffers), "", ""
     for scalar in scalars:
         _require_size(name, scalar)
         gap = -end % scalar.alignment
         placed.append(_context_field(scalar, end + gap))
         form += f"{gap}x{_code(scalar)}"
+        written += f"{gap}x{_code(scalar) if scalar.writable else f'{scalar.size}x'}"
         end += gap + scalar.size
     widest = max([_POINTER] * bool(buffers) + [scalar.alignment for scalar in scalars])
     size = end + -end % widest
     form += f"{size - end}x"
+    written += f"{size - end}x"
     if size > LARGEST:
         raise HookError(f"{name} takes {size} bytes; a context may have {LARGEST}, so put long fields into a Buffer")
     return Layout(
@@ -191,7 +196,8 @@ def lay_out(name: str, fields: Iterable[Field]) -> Layout:
         scalars,
         Context(name, size, tuple(placed)),
         struct.Struct("=" + f"{_POINTER}xQ" * len(buffers) + form),
-        struct.Struct(f"={2 * _POINTER * len(buffers)}x" + form),
+        tuple(scalar.name for scalar in scalars if scalar.writable),
+        struct.Struct(f"={2 * _POINTER * len(buffers)}x" + written),
     )
 
 
