@@ -35,7 +35,7 @@ class Attachment:
     program: str | None
 
 
-class AttachmentType(click.ParamType):
+class AttachmentType(click.ParamType[Attachment]):
     """Parses ``NAME=OBJECT[:PROGRAM]``."""
 
     name = "NAME=OBJECT[:PROGRAM]"
@@ -86,6 +86,8 @@ def command(
         objects = load_objects(attachments, platform_name, resources)
         hook = Seccomp()
         links = [attach(hook, one, *objects[one.path]) for one in attachments]
+        for link in links:
+            resources.enter_context(link)
         try:
             process, supervisor = hook.start(command_line)
         except CommandError as failed:

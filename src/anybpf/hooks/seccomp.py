@@ -29,6 +29,8 @@ __all__ = ("CommandError", "Seccomp")
 
 #: What no program can see of a command here: sockets are closed without a system call of their own.
 _UNSEEN: Final = frozenset({"cgroup_inet_sock_release"})
+#: The program type whose context shows which program the caller runs.
+_SHOWS_APPS: Final = "bind"
 #: Operation → what Landlock denies to a caller that gets past us: LANDLOCK_ACCESS_NET_BIND_TCP and _CONNECT_TCP.
 _LANDLOCK: Final = {Operation.BIND: 1, Operation.POST_BIND: 1, Operation.CONNECT: 2}
 _SHELL: Final = b"/bin/sh"
@@ -83,7 +85,8 @@ class Seccomp(SocketHook):
         except BaseException:
             calls.close()
             raise
-        return process, Supervisor(listener, calls, seccomp_filter.calls_for(operations), target)
+        apps = any(link.program.type.name == _SHOWS_APPS for link in self.links)
+        return process, Supervisor(listener, calls, seccomp_filter.calls_for(operations), target, executables=apps)
 
 
 def _start(

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from anybpf.errors import HookError
 from anybpf.hooks.seccomp_calls import Calls
 from anybpf.hooks.seccomp_filter import Architecture, Call
 from anybpf.hooks.seccomp_held import Answer, Give, HeldCall, Outcome, Proceed, Wait
@@ -43,15 +44,20 @@ class Supervisor:
     """Answers the calls that arrive at a listener. A context manager; afterwards such calls fail with ENOSYS.
 
     :param listener: its descriptor, which becomes this object's. :param calls: carries them out; closed with it.
-    :param held: the system calls that its filter holds up.
+    :param held: the system calls that its filter holds up. :param executables: callers' programs are of interest.
     """
 
-    def __init__(self, listener: int, calls: Calls, held: tuple[Call, ...], architecture: Architecture) -> None:
+    def __init__(
+        self, listener: int, calls: Calls, held: tuple[Call, ...], architecture: Architecture, *, executables: bool
+    ) -> None:
         self._listener = listener
         self._calls = calls
         self._names = {architecture.numbers[call.name]: call.name for call in held}
         shapes = [(architecture.numbers[call.name], call.socket, call.address, call.length) for call in held]
-        self._shapes = ffi.new("ab_seccomp_shape[]", shapes)
+        receiver = lib.ab_seccomp_receiver_create(listener, shapes, len(shapes), executables)
+        if receiver == ffi.NULL:
+            raise HookError("no memory to receive system calls")
+        self._receiver = ffi.gc(receiver, lib.ab_seccomp_receiver_destroy)
         self._received = ffi.new("ab_seccomp_call *")
         self._events = select.epoll()
         self._events.register(listener, select.EPOLLIN)
@@ -104,7 +110,7 @@ class Supervisor:
 
     def _receive(self) -> None:
         received = self._received
-        if lib.ab_seccomp_receive(self._listener, self._shapes, len(self._shapes), received) != 0:
+        if lib.ab_seccomp_receive(self._receiver, received) != 0:
             return  # the caller was interrupted, or is gone
         held = self._held(received)
         key = (received.number, held.arguments, held.cookie)
@@ -216,6 +222,7 @@ class Supervisor:
             self._put_back(descriptor)
             os.close(descriptor)
         self._events.close()
+        ffi.release(self._receiver)
         os.close(self._listener)
         self._listener = -1
         self._calls.close()

@@ -52,7 +52,12 @@ int ab_landlock_ruleset(uint64_t network); /* a descriptor: these accesses (LAND
 int ab_supervisor_adopt(void); /* descendants whose parents end become children of this process */
 int ab_supervisor_protect(uint64_t capabilities); /* other processes may not look into this one; it keeps at most these itself */
 
-int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t count, ab_seccomp_call *call);
+/* Receives calls at a listener, and keeps what it has open of the threads that made the last ones. Used by one thread at a time. */
+typedef struct ab_seccomp_receiver ab_seccomp_receiver;
+/* executables: whether callers' programs are wanted; else executable_length is 0. NULL: no memory. */
+ab_seccomp_receiver *ab_seccomp_receiver_create(int listener, const ab_seccomp_shape *shapes, uint32_t count, int executables);
+void ab_seccomp_receiver_destroy(ab_seccomp_receiver *receiver);
+int ab_seccomp_receive(ab_seccomp_receiver *receiver, ab_seccomp_call *call);
 int ab_seccomp_waits(int listener, uint64_t id);  /* 0: the thread still waits; -ENOENT: it was interrupted, or is gone */
 int ab_seccomp_answer(int listener, uint64_t id, int64_t value); /* the call returns `value`, or fails with a negative error */
 int ab_seccomp_proceed(int listener, uint64_t id); /* the kernel carries out what the caller's registers and memory say then */

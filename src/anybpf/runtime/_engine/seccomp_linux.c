@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -41,7 +42,24 @@ struct process_info { uint64_t mask, cgroup; uint32_t pid, process, parent, user
 #define SO_COOKIE 57
 #endif
 
+#define CALLERS 64u
+#define SHAPES 16u
+
+struct caller { int thread, handle, name, executable; }; /* thread 0: nothing is open */
+struct ab_seccomp_receiver {
+    int listener, executables;
+    uint32_t count;
+    ab_seccomp_shape shapes[SHAPES];
+    struct caller callers[CALLERS]; /* by thread, the lowest bits of its number */
+};
+
 static int result(long value) { return value < 0 ? -errno : (int)value; }
+
+static int open_in(int thread, const char *name, int flags) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", thread, name);
+    return open(path, flags | O_CLOEXEC);
+}
 
 int ab_seccomp_waits(int listener, uint64_t id) { return result(ioctl(listener, NOTIFICATION_VALID, &id)); }
 
@@ -58,9 +76,7 @@ int64_t ab_seccomp_read(int listener, uint64_t id, int thread, uint64_t address,
 }
 
 int64_t ab_seccomp_write(int listener, uint64_t id, int thread, uint64_t address, const uint8_t *from, uint64_t size) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/mem", thread);
-    int memory = open(path, O_RDWR | O_CLOEXEC);
+    int memory = open_in(thread, "mem", O_RDWR);
     if (memory < 0) return -errno;
     int64_t copied = ab_seccomp_waits(listener, id); /* before: what was opened stays this memory */
     if (copied == 0) copied = pwrite(memory, from, (size_t)size, (off_t)address);
@@ -82,25 +98,51 @@ static void read_address(const ab_seccomp_shape *shape, ab_seccomp_call *call) {
     }
 }
 
-static void read_caller(int handle, ab_seccomp_call *call) {
+static void forget(struct caller *caller) {
+    if (caller->thread == 0) return;
+    close(caller->handle);
+    if (caller->name >= 0) close(caller->name);
+    if (caller->executable >= 0) close(caller->executable);
+    caller->thread = 0;
+}
+
+/* Fills in who the caller is; 0, or -ESRCH when the handle's thread is gone, or -ENOTTY where the kernel does not tell. */
+static int identify(const struct caller *caller, ab_seccomp_call *call) {
     struct process_info info;
     memset(&info, 0, sizeof info);
-    if (ioctl(handle, PROCESS_INFO, &info) == 0) {
-        call->process = (int32_t)info.process;
-        call->user = info.user;
-        call->group = info.group;
+    if (ioctl(caller->handle, PROCESS_INFO, &info) != 0) return -errno;
+    call->process = (int32_t)info.process;
+    call->user = info.user;
+    call->group = info.group;
+    return 0;
+}
+
+/* What is open of the thread: a number may have passed to another one, but a handle never does. */
+static struct caller *caller_of(ab_seccomp_receiver *receiver, ab_seccomp_call *call, int *error) {
+    struct caller *caller = &receiver->callers[(uint32_t)call->thread % CALLERS];
+    *error = 0;
+    if (caller->thread == call->thread && identify(caller, call) == 0) return caller;
+    forget(caller);
+    int handle = result(syscall(SYS_pidfd_open, call->thread, THREAD_TOO));
+    if (handle == -EINVAL) handle = result(syscall(SYS_pidfd_open, call->thread, 0)); /* for a process's first thread only */
+    if (handle < 0) {
+        *error = handle;
+        return NULL;
     }
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/comm", call->thread);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        ssize_t size = read(file, call->name, sizeof call->name);
-        while (size > 0 && call->name[size - 1] == '\n') size--;
-        call->name_length = size < 0 ? 0 : (uint32_t)size;
-        close(file);
-    }
-    snprintf(path, sizeof path, "/proc/%d/exe", call->thread);
-    ssize_t size = readlink(path, (char *)call->executable, sizeof call->executable);
+    caller->thread = call->thread;
+    caller->handle = handle;
+    caller->name = open_in(call->thread, "comm", O_RDONLY);
+    caller->executable = receiver->executables ? open_in(call->thread, "exe", O_PATH | O_NOFOLLOW) : -1;
+    identify(caller, call);
+    return caller;
+}
+
+static void read_caller(const struct caller *caller, ab_seccomp_call *call) {
+    ssize_t size = pread(caller->name, call->name, sizeof call->name, 0);
+    while (size > 0 && call->name[size - 1] == '\n') size--;
+    call->name_length = size < 0 ? 0 : (uint32_t)size;
+    if (caller->executable < 0) return;
+    size = readlinkat(caller->executable, "", (char *)call->executable, sizeof call->executable);
     call->executable_length = size < 0 ? 0 : (uint32_t)size;
 }
 
@@ -126,17 +168,17 @@ static void duplicate(const ab_seccomp_shape *shape, int handle, ab_seccomp_call
     call->waits = (flags & O_NONBLOCK) == 0;
 }
 
-static const ab_seccomp_shape *shape_of(int32_t number, const ab_seccomp_shape *shapes, uint32_t count) {
+static const ab_seccomp_shape *shape_of(const ab_seccomp_receiver *receiver, int32_t number) {
     static const ab_seccomp_shape plain = {-1, -1, -1, -1};
-    for (uint32_t i = 0; i < count; i++)
-        if (shapes[i].number == number) return &shapes[i];
+    for (uint32_t i = 0; i < receiver->count; i++)
+        if (receiver->shapes[i].number == number) return &receiver->shapes[i];
     return &plain;
 }
 
-int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t count, ab_seccomp_call *call) {
+int ab_seccomp_receive(ab_seccomp_receiver *receiver, ab_seccomp_call *call) {
     union { struct notification notification; uint8_t room[512]; } received; /* later kernels may have more to say */
     memset(&received, 0, sizeof received);
-    if (ioctl(listener, NOTIFICATION_RECEIVE, &received) != 0) return -errno;
+    if (ioctl(receiver->listener, NOTIFICATION_RECEIVE, &received) != 0) return -errno;
     memset(call, 0, offsetof(ab_seccomp_call, executable));
     call->id = received.notification.id;
     call->number = received.notification.data.number;
@@ -144,19 +186,32 @@ int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t co
     call->socket = -EBADF;
     memcpy(call->arguments, received.notification.data.arguments, sizeof call->arguments);
 
-    const ab_seccomp_shape *shape = shape_of(call->number, shapes, count);
-    int handle = result(syscall(SYS_pidfd_open, call->thread, THREAD_TOO));
-    if (handle == -EINVAL) handle = result(syscall(SYS_pidfd_open, call->thread, 0)); /* for a process's first thread only */
-    if (handle < 0) {
-        call->socket = handle; /* the call fails with this, or its caller is gone */
-        return 0;
-    }
+    const ab_seccomp_shape *shape = shape_of(receiver, call->number);
+    const struct caller *caller = caller_of(receiver, call, &call->socket);
+    if (caller == NULL) return 0; /* it fails with the error that is there now, or its caller is gone */
+    call->socket = -EBADF;
     read_address(shape, call);
-    read_caller(handle, call);
-    int waiting = ab_seccomp_waits(listener, call->id);
-    if (waiting == 0) duplicate(shape, handle, call);
-    close(handle);
+    read_caller(caller, call);
+    int waiting = ab_seccomp_waits(receiver->listener, call->id);
+    if (waiting == 0) duplicate(shape, caller->handle, call);
     return waiting;
+}
+
+ab_seccomp_receiver *ab_seccomp_receiver_create(int listener, const ab_seccomp_shape *shapes, uint32_t count, int executables) {
+    if (count > SHAPES) return NULL;
+    ab_seccomp_receiver *receiver = calloc(1, sizeof *receiver);
+    if (receiver == NULL) return NULL;
+    receiver->listener = listener;
+    receiver->executables = executables;
+    receiver->count = count;
+    memcpy(receiver->shapes, shapes, count * sizeof *shapes);
+    return receiver;
+}
+
+void ab_seccomp_receiver_destroy(ab_seccomp_receiver *receiver) {
+    if (receiver == NULL) return;
+    for (uint32_t i = 0; i < CALLERS; i++) forget(&receiver->callers[i]);
+    free(receiver);
 }
 
 int ab_seccomp_answer(int listener, uint64_t id, int64_t value) {
@@ -192,8 +247,12 @@ int64_t ab_seccomp_read(int listener, uint64_t id, int thread, uint64_t address,
 int64_t ab_seccomp_write(int listener, uint64_t id, int thread, uint64_t address, const uint8_t *from, uint64_t size) {
     return (void)listener, (void)id, (void)thread, (void)address, (void)from, (void)size, -AB_EOPNOTSUPP;
 }
-int ab_seccomp_receive(int listener, const ab_seccomp_shape *shapes, uint32_t count, ab_seccomp_call *call) {
-    return (void)listener, (void)shapes, (void)count, (void)call, -AB_EOPNOTSUPP;
+ab_seccomp_receiver *ab_seccomp_receiver_create(int listener, const ab_seccomp_shape *shapes, uint32_t count, int executables) {
+    return (void)listener, (void)shapes, (void)count, (void)executables, (ab_seccomp_receiver *)0;
+}
+void ab_seccomp_receiver_destroy(ab_seccomp_receiver *receiver) { (void)receiver; }
+int ab_seccomp_receive(ab_seccomp_receiver *receiver, ab_seccomp_call *call) {
+    return (void)receiver, (void)call, -AB_EOPNOTSUPP;
 }
 int ab_seccomp_answer(int listener, uint64_t id, int64_t value) {
     return (void)listener, (void)id, (void)value, -AB_EOPNOTSUPP;
