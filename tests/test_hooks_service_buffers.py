@@ -315,10 +315,12 @@ def test_unsafe_programs_are_refused(service, name):
     assert failure.code == code, failure.message
 
 
-def test_buffers_of_one_kind_are_not_taken_for_each_other():
+@pytest.mark.parametrize("end", ["r7", "r9"])
+def test_buffers_of_one_kind_are_not_taken_for_each_other(end):
     """Where paths meet with either of two buffers that differ in nothing but their name, both are followed."""
     service = Service("pair", fields=[Buffer("one"), Buffer("two"), U32("number")], returns={"OK": 0}, fallback="OK")
-    failure = verdict_of(service, UNSAFE["either buffer, compared with one's end"][1]).failure
+    source = UNSAFE["either buffer, compared with one's end"][1].replace("r2 > r7", f"r2 > {end}")
+    failure = verdict_of(service, source).failure
     assert failure is not None
     assert failure.code == "pointer-comparison"
 
@@ -399,9 +401,9 @@ def test_accepted_programs_do_not_fault(service, seed):
                 except ProgramFault as fault:
                     pytest.fail(f"accepted, and stopped: {fault}\n{source}")
     assert counts["internal-error"] == 0
-    assert counts["accepted"] > 15
-    assert counts["packet-bounds"] > 15
-    assert counts["read-only"] > 5
+    assert counts["accepted"] > 10
+    assert counts["packet-bounds"] > 10
+    assert counts["read-only"] > 3
 
 
 @pytest.mark.parametrize(
