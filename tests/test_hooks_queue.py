@@ -22,6 +22,7 @@ import pytest
 import anybpf
 from anybpf.elf import from_instructions
 from anybpf.errors import HookError, UnsupportedError
+from anybpf.hooks.nfqueue import expressions
 from anybpf.hooks.queue import Queue, from_argument
 from anybpf.isa import assemble
 from anybpf.runtime import Link, Object, Program
@@ -152,7 +153,12 @@ def net() -> Iterator[Net]:
     require("ping", "curl")
     with lab() as made:
         try:
-            yield put_router_between(made)
+            made_net = put_router_between(made)
+            for address in (made.b.address, made.b.address6):  # carriers and IPv6 take their time to come up
+                for _ in range(50):
+                    if ping(made_net, address, 1, 0.5):
+                        break
+            yield made_net
         finally:
             subprocess.run(["ip", "netns", "del", f"{made.a.namespace}r"], stderr=subprocess.DEVNULL, check=False)
 
@@ -402,6 +408,17 @@ def test_an_interface_can_be_chosen(net: Net) -> None:
     with queue(net.b, program(DROP), Queue(NUMBER, chain="output", interface="eth0")) as link:
         assert ping(net, net.b.address, wait=0.3) == set()
         assert dict(link.parameters) == {"number": NUMBER, "chain": "output", "interface": "eth0"}
+
+
+def test_the_rule_is_what_nft_makes() -> None:
+    """In nftables' own words our rule is, byte for byte, nft 1.0.6's for ``iifname "eth0" queue num 5 bypass``."""
+    sent = """
+        24000180 09000100 6d657461 00000000 14000280 08000200 00000006 08000100 00000001
+        38000180 08000100 636d7000 2c000280 08000100 00000001 08000200 00000000
+        18000380 14000100 65746830 00000000 00000000 00000000
+        2c000180 0a000100 71756575 65000000 1c000280 06000100 00050000 06000200 00010000 06000300 00010000
+    """
+    assert expressions(5, "input", "eth0", native=True) == bytes.fromhex(sent)
 
 
 def test_a_rule_of_the_user(net: Net) -> None:

@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 from anybpf.errors import HookError, UnsupportedError
 from anybpf.hooks.nfnetlink import CREATE, EXCLUSIVE, NetfilterSocket, attribute, be16, be32, message, nested, text
 
-__all__ = ("CHAINS", "Chain", "QueueRule", "QueueSocket")
+__all__ = ("CHAINS", "Chain", "QueueRule", "QueueSocket", "expressions")
 
 #: Where in the host packets are taken: those to it, those through it, those from it.
 Chain = Literal["input", "forward", "output"]
@@ -136,17 +136,17 @@ class QueueRule(NetfilterSocket):
         super().__init__()
         self.table = f"anybpf-queue-{number}"
         try:
-            self._install(chain, _interface_is(chain, interface) if interface else b"", number)
+            self._install(number, chain, interface)
         except BaseException:
             self.close()
             raise
 
-    def _install(self, chain: Chain, condition: bytes, number: int) -> None:
+    def _install(self, number: int, chain: Chain, interface: str | None) -> None:
         try:
-            self._transact(chain, condition + _native_queue(number))
+            self._transact(chain, expressions(number, chain, interface, native=True))
         except FileNotFoundError:  # a kernel without nftables' own queue expression may have that of iptables
             try:
-                self._transact(chain, condition + _iptables_queue(number))
+                self._transact(chain, expressions(number, chain, interface, native=False))
             except OSError as error:
                 raise _missing(error, "a rule for the queue", "CONFIG_NFT_QUEUE or CONFIG_NFT_COMPAT") from None
         except FileExistsError:
@@ -182,10 +182,13 @@ def _interface_is(chain: Chain, interface: str) -> bytes:
     )
 
 
-def _native_queue(number: int) -> bytes:
-    return _expression("queue", be16(1, number), be16(2, 1), be16(3, _BYPASS))
+def expressions(number: int, chain: Chain, interface: str | None, *, native: bool) -> bytes:
+    """Return the expressions of the rule: the interface, if one is meant, and the queue.
 
-
-def _iptables_queue(number: int) -> bytes:
+    :param native: use nftables' own expression for the queue, not iptables' target.
+    """
+    condition = _interface_is(chain, interface) if interface else b""
+    if native:
+        return condition + _expression("queue", be16(1, number), be16(2, 1), be16(3, _BYPASS))
     information = struct.pack("=HHH2x", number, 1, _BYPASS)  # struct xt_NFQ_info_v3, aligned
-    return _expression("target", text(1, "NFQUEUE"), be32(2, 3), attribute(3, information))
+    return condition + _expression("target", text(1, "NFQUEUE"), be32(2, 3), attribute(3, information))
