@@ -295,10 +295,13 @@ class Service(Hook):
             problem = _PROBLEMS.get(verdict, LINUX_ERRNO.get(-verdict, verdict))
             raise EventError(f"{len(data)} bytes of buffers make no event of {self.name}: {problem}")
         left = bytes(ffi.buffer(lib.ab_event_context(event), len(context)))
-        data_left = bytes(ffi.buffer(lib.ab_event_data(event), len(data)))
+        data_left = data
+        if self._writable & lib.AB_FIRE_BUFFERS:
+            data_left = bytes(ffi.buffer(lib.ab_event_data(event), len(data)))
         self._events.append(event)
         decided = self._outcomes[verdict & ~lib.AB_FIRE_CHANGED]
-        return replace(decided, written=MappingProxyType(self.layout.changes(context, left, data, data_left)))
+        changed = self.layout.changes(context, left, data, data_left)
+        return Outcome(decided.value, decided.name, MappingProxyType(changed))
 
 
 #: What the engine's errors mean here.

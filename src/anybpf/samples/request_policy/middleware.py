@@ -30,7 +30,7 @@ class PolicyMiddleware:
 
     def __init__(self, application: Application, hook: Service) -> None:
         self._application = application
-        self._hook = hook
+        self._ask = hook.fire
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one connection scope, as ASGI says."""
@@ -43,7 +43,7 @@ class PolicyMiddleware:
             elif name == b"content-length" and value.isdigit():
                 length = min(int(value[:20]), 0xFFFFFFFFFFFFFFFF)
         client = scope.get("client")
-        outcome = self._hook(
+        outcome = self._ask(
             client=_address(client[0]) if client else b"",
             method=scope.get("method", "GET")[:8].encode(errors="replace")[:8],
             content_length=length,
