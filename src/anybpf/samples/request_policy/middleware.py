@@ -74,11 +74,12 @@ def _tagged(scope: Scope, send: Send, written: Mapping[str, int | bytes]) -> Sen
     if tag is None:
         return send
     scope["policy_tag"] = tag
+    header = (_TAG, b"%d" % int(tag))
 
-    async def tell(message: Message) -> None:
+    def tell(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), (_TAG, str(tag).encode())]
-        await send(message)
+            message["headers"] = [*message.get("headers", ()), header]
+        return send(message)
 
     return tell
 
