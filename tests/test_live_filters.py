@@ -60,9 +60,9 @@ def inline(program: Program, net: Lab) -> Link:
 
 
 def queue(program: Program, net: Lab) -> Link:
-    """In host b: what it receives by its interface, which goes on to its own stack."""
+    """In host b: what it receives by its interface, which goes on to its own stack; what finds no room is lost."""
     with net.b.entered():
-        return program.attach(Queue(1, chain="input", interface="eth0"))
+        return program.attach(Queue(1, chain="input", interface="eth0", fail_open=False))
 
 
 def tap(program: Program, net: Lab) -> Link:

@@ -17,6 +17,8 @@ from typing import Any
 
 from netlab import Host
 
+SO_RCVBUFFORCE = 33  # beyond what the system lets users ask for
+
 
 def ping(host: Host, target: str, count: int = 1, *, patience: float = 2) -> set[int]:
     """Ping from a host; gives the sequence numbers, from 1 on, of the requests answered within ``patience`` seconds."""
@@ -97,7 +99,7 @@ def echo_server(host: Host, port: int) -> Iterator[list[Any]]:
     with host.entered():
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((host.address, port))
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
     server.settimeout(0.1)
     ended = threading.Event()
 
