@@ -16,6 +16,7 @@ from anybpf.errors import AnyBpfError, VerificationError
 #: Command name → module under :mod:`anybpf.cli` that holds it as ``command``; imported only when it is asked for.
 COMMANDS = {
     "compile": "compile_command",
+    "gen": "gen_command",
     "show": "show_command",
     "disasm": "disasm_command",
     "verify": "verify_command",

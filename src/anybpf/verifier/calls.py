@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from anybpf.btf.core import POISON
 from anybpf.platforms import Helper, MapKind, ReturnKind
 from anybpf.verifier import stack
 from anybpf.verifier.arguments import check_arguments
@@ -36,6 +37,8 @@ _LOCKS: Final = frozenset({"bpf_spin_lock", "bpf_spin_unlock"})
 def find_helper(subject: Subject, number: int) -> Helper:
     """The helper that a call of ``number`` means; rejects what the platform, program type or licence forbid."""
     helper = subject.platform.find_helper(number, subject.program_type)
+    if number == POISON:
+        raise Rejection("missing-type")
     if helper is None:
         raise Rejection("unknown-helper", platform=subject.platform.name, number=number)
     if helper.name not in subject.program_type.helpers:

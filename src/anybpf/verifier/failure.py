@@ -173,6 +173,11 @@ FAILURES: Final[dict[str, FailureKind]] = {
         "platform {platform} has no helper {number}",
         "Check the platform that the object was compiled for, or give it with --platform.",
     ),
+    "missing-type": FailureKind(
+        "The types and fields that a program uses exist where it runs (CO-RE).",
+        "the program uses a type or field here that there is none of where it is to run",
+        "Compile against the present declarations, or ask first: if (bpf_core_field_exists(p->field)) ...",
+    ),
     "helper-not-allowed": FailureKind(
         "A program type may call certain helpers only.",
         "{helper} is not available to programs of type {type}",
