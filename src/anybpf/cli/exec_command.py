@@ -74,7 +74,7 @@ def command(
     """Run COMMAND, and whatever it starts, with its socket calls decided by eBPF programs.
 
     Ends as COMMAND does. Before it is started: 1 when a program was rejected, 2 for bad usage or input, 127 when there
-    is no such command, 126 when it cannot be executed; then, and only then, the last line begins with error or rejected.
+    is no such command, 126 when it cannot be executed; then, and only then, the last line says error or rejected.
     """
     if not sys.platform.startswith("linux"):
         raise UnsupportedError(f"anybpf exec needs seccomp, which Linux has; this is {sys.platform}")

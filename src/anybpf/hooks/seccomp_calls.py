@@ -98,7 +98,7 @@ class Calls:
         return decode(bytes(ffi.buffer(self._name, min(self._length[0], _NAME_SIZE))))
 
     def _socket(self, held: HeldCall) -> Outcome:
-        family, kind, protocol = (argument & 0xFFFFFFFF for argument in held.arguments[:3])
+        family, kind, protocol = (held.integer(argument) for argument in range(3))
         event = SocketCall(Operation.SOCKET, family, kind & _TYPE, protocol, task=held.task)
         decision = self._hook.decide(event)
         # All that it says is in registers, which nobody else can change: the kernel may go on.
@@ -108,7 +108,7 @@ class Calls:
         address = held.named(unspecified=held.family == AF_INET)
         if not isinstance(address, Address):
             return Answer(address)
-        if held.named_family == AF_UNSPEC and any(address.host):
+        if any(address.host) and held.unspecified:
             return Answer(-errno.EAFNOSUPPORT)
         if len(self._bound) <= _FEW_SOCKETS:
             self.report_closed()
@@ -116,7 +116,7 @@ class Calls:
         if not decision.allowed:
             return Answer(-decision.error)
         address = decision.address or address
-        if not decision.privileged and not ports.may_bind(held.task.tid, address.port):
+        if not decision.privileged and not ports.may_bind(held.thread, address.port):
             return Answer(-errno.EACCES)
         if Operation.POST_BIND not in self._hook.operations:
             return self._bound_to(held, address)
@@ -137,7 +137,7 @@ class Calls:
         return Answer(done)
 
     def _connect(self, held: HeldCall) -> Outcome:
-        if held.named_family == AF_UNSPEC:
+        if held.unspecified:
             return Answer(lib.ab_socket_connect(held.socket, _DISCONNECT, len(_DISCONNECT), 0))
         address = held.named()
         if not isinstance(address, Address):
@@ -207,7 +207,7 @@ class Calls:
         return accepted, decode(bytes(ffi.buffer(self._name, min(self._length[0], _NAME_SIZE))))
 
     def _tell_peer(self, held: HeldCall, remote: Address | None) -> None:
-        to, length_at = held.arguments[1:3]
+        to, length_at = held.arguments[1], held.arguments[2]
         if not to:
             return
         room = int.from_bytes(memory.read(held, length_at, 4), "little", signed=True)
@@ -224,10 +224,11 @@ class Calls:
     def _sendto(self, held: HeldCall) -> Outcome:
         if held.type not in (_DATAGRAM, _RAW):
             return Proceed()
-        if isinstance(held.address, int):
-            return Answer(held.address)
+        name = held.address()
+        if isinstance(name, int):
+            return Answer(name)
         data = memory.read_data(held, held.arguments[1], held.arguments[2])
-        return self._send(held, Message(held.address, data, b"", held.integer(3)))
+        return self._send(held, Message(name, data, b"", held.integer(3)))
 
     def _sendmsg(self, held: HeldCall) -> Outcome:
         if held.type not in (_DATAGRAM, _RAW):

@@ -3,54 +3,96 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from anybpf.hooks.socket_address import decode, family_of
+from anybpf.hooks.socket_address import AF_UNSPEC, decode, family_of
 from anybpf.hooks.socket_call import Address, Operation, SocketCall, Task
-from anybpf.runtime.engine import lib
+from anybpf.runtime.engine import ffi, lib
 
 __all__ = ("Answer", "Give", "HeldCall", "Outcome", "Proceed", "Wait", "then")
 
 
-@dataclass(frozen=True, slots=True)
 class HeldCall:
     """A system call that its thread waits in, as it was when it was received.
 
-    :param listener: where it was received. :param id: what it is answered by there.
-    :param socket: our descriptor of its socket, or a negative error number.
-    :param waits: the socket is a blocking one. :param address: what the call names, or a negative error number.
+    :param listener: where it was received. :param name: of the system call (:mod:`anybpf.hooks.seccomp_filter`).
+    :param received: the engine's ``ab_seccomp_call *``, which is this call's until it is answered.
+
+    ``id`` is what it is answered by, ``thread`` who made it; ``socket`` is our descriptor of its socket, or a negative
+    error number; ``family``, ``type``, ``protocol`` and ``waits`` (it is a blocking one) are the socket's.
     """
 
-    listener: int
-    id: int
-    name: str
-    arguments: tuple[int, ...]
-    socket: int
-    family: int
-    type: int
-    protocol: int
-    waits: bool
-    cookie: int
-    address: bytes | int
-    task: Task
+    __slots__ = (
+        "family", "id", "listener", "name", "protocol", "received", "socket", "task", "thread", "type", "waits",
+    )  # fmt: skip
+
+    def __init__(self, listener: int, name: str, received: Any) -> None:
+        self.listener = listener
+        self.name = name
+        self.received = received
+        self.id: int = received.id
+        self.thread: int = received.thread
+        self.socket: int = received.socket
+        self.family: int = received.family
+        self.type: int = received.type
+        self.protocol: int = received.protocol
+        self.waits = received.waits != 0
+        self.task = self._task()
+
+    def _task(self) -> Task:
+        received = self.received
+        pid, uid, gid = received.process, received.user, received.group
+        if not pid:
+            pid, uid, gid = _identity(received.thread)
+        app = ""
+        if received.executable_length:
+            path = bytes(ffi.buffer(received.executable, received.executable_length))
+            app = os.fsdecode(path[path.rfind(b"/") + 1 :].removesuffix(b" (deleted)"))
+        return Task(pid, received.thread, uid, gid, bytes(ffi.buffer(received.name, received.name_length)), app)
 
     @property
-    def named_family(self) -> int | None:
-        """Family of the address that it names; None when it names none that can be read."""
-        return None if isinstance(self.address, int) else family_of(self.address)
+    def arguments(self) -> Any:
+        """The six arguments, as unsigned 64-bit numbers."""
+        return self.received.arguments
+
+    @property
+    def key(self) -> bytes:
+        """What tells this call from others that its thread makes, and is the same when it is restarted."""
+        return b"%b %d %b" % (self.name.encode(), self.cookie, bytes(ffi.buffer(self.arguments)))
+
+    @property
+    def cookie(self) -> int:
+        """A number that no other socket has."""
+        return int(self.received.cookie)
+
+    def address(self) -> bytes | int:
+        """Return the bytes of the address that it names, or the negative error number that it fails with."""
+        received = self.received
+        length: int = received.address_length
+        return bytes(ffi.buffer(received.address, length)) if length >= 0 else length
 
     def named(self, *, unspecified: bool = False) -> Address | int:
         """Return the address that it names, or the negative error number that it fails with.
 
         :param unspecified: take AF_UNSPEC for AF_INET.
         """
-        if isinstance(self.address, int):
-            return self.address
-        address = decode(self.address, unspecified=unspecified)
+        raw = self.address()
+        if isinstance(raw, int):
+            return raw
+        address = decode(raw, unspecified=unspecified)
         if address is not None:
             return address
-        return -errno.EINVAL if self.named_family in (None, self.family) else -errno.EAFNOSUPPORT
+        return -errno.EINVAL if family_of(raw) in (None, self.family) else -errno.EAFNOSUPPORT
+
+    @property
+    def unspecified(self) -> bool:
+        """Whether the address that it names is of the family AF_UNSPEC."""
+        raw = self.address()
+        return isinstance(raw, bytes) and family_of(raw) == AF_UNSPEC
 
     def patience(self, *, receiving: bool) -> float | None:
         """Return how many seconds its socket waits; None: for ever."""
@@ -59,7 +101,7 @@ class HeldCall:
 
     def integer(self, argument: int) -> int:
         """Return an argument as the C ``int`` that the kernel takes it for."""
-        low = self.arguments[argument] & 0xFFFFFFFF
+        low: int = self.arguments[argument] & 0xFFFFFFFF
         return low - (1 << 32) if low >> 31 else low
 
     def event(self, operation: Operation, address: Address | None = None, local: Address | None = None) -> SocketCall:
@@ -112,3 +154,13 @@ def then(outcome: Outcome, finish: Callable[[int], int]) -> Outcome:
     if isinstance(outcome, Wait):
         return replace(outcome, again=lambda: then(outcome.again(), finish))
     return outcome
+
+
+def _identity(thread: int) -> tuple[int, int, int]:
+    """Return process, user and group of a thread, from /proc; zeros when it is gone."""
+    try:
+        status = Path(f"/proc/{thread}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0, 0, 0
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return int(fields["Tgid"]), int(fields["Uid"].split()[0]), int(fields["Gid"].split()[0])

@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -22,7 +21,6 @@ from anybpf.errors import HookError
 from anybpf.hooks.seccomp_calls import Calls
 from anybpf.hooks.seccomp_filter import Architecture, Call
 from anybpf.hooks.seccomp_held import Answer, Give, HeldCall, Outcome, Proceed, Wait
-from anybpf.hooks.socket_call import Task
 from anybpf.runtime.engine import ffi, lib
 
 __all__ = ("Supervisor",)
@@ -63,7 +61,7 @@ class Supervisor:
         self._events.register(listener, select.EPOLLIN)
         self._waiting: dict[int, _Waiting] = {}
         self._watched: dict[int, Callable[[], None]] = {}
-        self._remembered: dict[int, tuple[object, int]] = {}
+        self._remembered: dict[int, tuple[bytes, int]] = {}
         self.answered = 0
 
     def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
@@ -112,46 +110,16 @@ class Supervisor:
         received = self._received
         if lib.ab_seccomp_receive(self._receiver, received) != 0:
             return  # the caller was interrupted, or is gone
-        held = self._held(received)
-        key = (received.number, held.arguments, held.cookie)
-        told = self._remembered.pop(held.task.tid, None)
-        if told is not None and told[0] == key:
+        held = HeldCall(self._listener, self._names[received.number], received)
+        told = self._remembered.pop(held.thread, None) if self._remembered else None
+        if told is not None and told[0] == held.key:
             self._finish(held, Answer(told[1]))
             return
-        self._finish(held, self._carried_out(held, lambda: self._calls.carry_out(held)))
+        self._finish(held, self._carried_out(held, self._calls.carry_out))
 
-    def _held(self, received: ffi.CData) -> HeldCall:
-        length = received.address_length
-        pid, uid, gid = received.process, received.user, received.group
-        if not pid:
-            pid, uid, gid = _identity(received.thread)
-        path = bytes(ffi.buffer(received.executable, received.executable_length))
-        task = Task(
-            pid=pid,
-            tid=received.thread,
-            uid=uid,
-            gid=gid,
-            comm=bytes(ffi.buffer(received.name, received.name_length)),
-            app=os.fsdecode(path[path.rfind(b"/") + 1 :].removesuffix(b" (deleted)")),
-        )
-        return HeldCall(
-            listener=self._listener,
-            id=received.id,
-            name=self._names[received.number],
-            arguments=tuple(received.arguments),
-            socket=received.socket,
-            family=received.family,
-            type=received.type,
-            protocol=received.protocol,
-            waits=bool(received.waits),
-            cookie=received.cookie,
-            address=length if length < 0 else bytes(ffi.buffer(received.address, length)),
-            task=task,
-        )
-
-    def _carried_out(self, held: HeldCall, step: Callable[[], Outcome]) -> Outcome:
+    def _carried_out(self, held: HeldCall, step: Callable[[HeldCall], Outcome]) -> Outcome:
         try:
-            return step()
+            return step(held)
         except Exception as error:  # whatever is wrong with us, the caller must not hang, and may not pass
             warnings.warn(f"{held.name} of process {held.task.pid} was denied: {error!r}", stacklevel=2)
             return Answer(-errno.EPERM)
@@ -159,33 +127,37 @@ class Supervisor:
     def _finish(self, held: HeldCall, outcome: Outcome) -> None:
         """Answer a call, or put it aside."""
         match outcome:
-            case Wait():
-                deadline = None if outcome.seconds is None else time.monotonic() + outcome.seconds
-                self._waiting[held.socket] = _Waiting(held, outcome, deadline)
-                self._events.register(held.socket, outcome.events)
-                return
             case Answer(value):
                 if lib.ab_seccomp_answer(self._listener, held.id, value) != 0:
                     self._remember(held, value)
             case Proceed():
                 lib.ab_seccomp_proceed(self._listener, held.id)
-            case Give(descriptor, close_on_exec):
-                given = lib.ab_seccomp_give(self._listener, held.id, descriptor, close_on_exec)
-                if given == -errno.ENOENT:
-                    self._calls.undelivered(held, outcome)
-                else:
-                    os.close(descriptor)
-                    if given < 0:  # its table of descriptors is full
-                        lib.ab_seccomp_answer(self._listener, held.id, given)
+            case Give():
+                self._give(held, outcome)
+            case Wait():
+                deadline = None if outcome.seconds is None else time.monotonic() + outcome.seconds
+                self._waiting[held.socket] = _Waiting(held, outcome, deadline)
+                self._events.register(held.socket, outcome.events)
+                if held.received == self._received:
+                    self._received = ffi.new("ab_seccomp_call *")  # the other is the call's from now on
+                return
         self.answered += 1
         if held.socket >= 0:
             os.close(held.socket)
 
+    def _give(self, held: HeldCall, given: Give) -> None:
+        error = lib.ab_seccomp_give(self._listener, held.id, given.descriptor, given.close_on_exec)
+        if error == -errno.ENOENT:
+            self._calls.undelivered(held, given)
+            return
+        os.close(given.descriptor)
+        if error < 0:  # its table of descriptors is full
+            lib.ab_seccomp_answer(self._listener, held.id, error)
+
     def _remember(self, held: HeldCall, value: int) -> None:
-        number = next(number for number, name in self._names.items() if name == held.name)
         if len(self._remembered) >= _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[held.task.tid] = ((number, held.arguments, held.cookie), value)
+        self._remembered[held.thread] = (held.key, value)
 
     def _put_back(self, descriptor: int) -> _Waiting:
         self._events.unregister(descriptor)
@@ -197,7 +169,7 @@ class Supervisor:
             self._put_back(descriptor)
             os.close(descriptor)
             return
-        outcome = self._carried_out(waiting.held, waiting.wait.again)
+        outcome = self._carried_out(waiting.held, lambda _: waiting.wait.again())
         if isinstance(outcome, Wait):
             waiting.wait = outcome
             return
@@ -235,12 +207,3 @@ class Supervisor:
     ) -> None:
         self.close()
 
-
-def _identity(thread: int) -> tuple[int, int, int]:
-    """Return process, user and group of a thread, from /proc; zeros when it is gone."""
-    try:
-        status = Path(f"/proc/{thread}/status").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0, 0, 0
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    return int(fields["Tgid"]), int(fields["Uid"].split()[0]), int(fields["Gid"].split()[0])
