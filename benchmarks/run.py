@@ -23,6 +23,7 @@ import latency
 import maps
 import records
 import request_policy
+import socket_calls
 from measure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "maps": maps.measure,
     "records": records.measure,
     "request-policy": request_policy.measure,
+    "socket-calls": socket_calls.measure,
     "kernel": kernel.measure,
 }
 

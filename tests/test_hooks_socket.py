@@ -516,3 +516,31 @@ def test_threads_decide_at_once(linux):
     churning.join()
     assert wrong == []
     assert hook.links[0].stats.events == 1800
+
+
+def test_programs_that_follow_kernel_sockets_are_refused():
+    """A program that reads through ctx->sk would fault on every call and let it pass: it is not attached."""
+    hook = SocketHook()
+    source = "r2 = *(u64 *)(r1 + 64)\nr0 = *(u32 *)(r2 + 4)\nr0 &= 1\nexit"
+    loaded = load_assembly(source, "cgroup/connect4", platform="linux", verified=True)
+    with pytest.raises(HookError, match="ctx->sk"):
+        hook.attach(loaded.programs["program"])
+
+
+@pytest.mark.parametrize(
+    ("sections", "shown"),
+    [
+        (("cgroup/connect4",), ()),
+        (("cgroup/sendmsg6",), (Operation.SENDMSG,)),
+        (("bind",), ()),
+        (("cgroup/bind4", "cgroup/listen4"), (Operation.LISTEN,)),
+        (("cgroup/connect6",), (Operation.CONNECT, Operation.SENDMSG)),
+    ],
+)
+def test_sources_learn_whether_to_ask_for_the_sockets_own_address(linux, windows, sections, shown):
+    """The socket's own address is wanted where a program's context shows it, and nowhere else."""
+    hook = SocketHook()
+    loaded = linux if shown == (Operation.SENDMSG,) or sections == ("cgroup/connect4",) else windows
+    for section in sections:
+        hook.attach(program_of(loaded, section))
+    assert {operation for operation in Operation if hook.shows_local(operation)} == set(shown)

@@ -56,6 +56,7 @@ __all__ = ("Audit", "install")
 #: Linux's numbers of the Internet families, by this system's.
 _FAMILIES = {int(socket.AF_INET): 2, int(socket.AF_INET6): 10}
 _HOST_LENGTH = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}
+_SOCK_STREAM = int(socket.SOCK_STREAM)
 _EACCES = 13
 #: Event → what it may tell of.
 _BROUGHT = {
@@ -96,8 +97,8 @@ class Audit(SocketHook):
         """Decide the making of a socket; -1: the default of ``socket.socket``. OSError refuses it."""
         family = socket.AF_INET if family == -1 else family
         if family in _FAMILIES:
-            kind = socket.SOCK_STREAM if kind == -1 else kind
-            self._require(SocketCall(Operation.SOCKET, _FAMILIES[family], int(kind), max(protocol, 0)))
+            kind = _SOCK_STREAM if kind == -1 else kind
+            self._require(SocketCall(Operation.SOCKET, _FAMILIES[family], kind, max(protocol, 0)))
 
     def addressed(self, event: str, sock: socket.socket, named: Any) -> None:
         """Decide a call on a socket that names an address, as Python's programs write them. OSError refuses it."""
@@ -106,13 +107,13 @@ class Audit(SocketHook):
             return
         if event == "socket.bind":
             operation = Operation.BIND
-        elif event == "socket.connect" or kind == socket.SOCK_STREAM:
+        elif event == "socket.connect" or kind == _SOCK_STREAM:
             operation = Operation.CONNECT
         else:
             operation = Operation.SENDMSG
         if operation not in self.operations:
             return
-        local = None if operation is Operation.BIND else _local(sock, family)
+        local = _local(sock, family) if self.shows_local(operation) else None
         for address in _addresses(named, family, self.names):
             self._require(SocketCall(operation, _FAMILIES[family], kind, protocol, address, local))
 
@@ -120,7 +121,7 @@ class Audit(SocketHook):
         decision = self.decide(call)
         if not decision.allowed:
             raise _refusal(decision.error, f"{_described(call)} was denied by an eBPF program")
-        if decision.address != call.address or decision.source is not None:
+        if decision.source is not None or decision.address != call.address:
             raise _refusal(
                 _EACCES,
                 f"{_described(call)} was redirected by an eBPF program, which an audit hook cannot carry out; "
@@ -251,17 +252,17 @@ def _addresses(named: tuple[Any, ...], family: int, names: bool) -> tuple[Addres
 
     :raises OSError: the host is a name that cannot be resolved (any more), or names are not wanted.
     """
-    host, port, *rest = named
-    flowinfo, scope = (*map(index, rest), 0, 0)[:2]
+    host, port = named[0], index(named[1])
+    flowinfo, scope = (*map(index, named[2:]), 0, 0)[:2] if len(named) > 2 else (0, 0)
     text = host if isinstance(host, str) else bytes(host).decode("latin-1")
     try:
-        return (Address(socket.inet_pton(family, text), index(port), flowinfo, scope),)
+        return (Address(socket.inet_pton(family, text), port, flowinfo, scope),)
     except OSError:
         pass
     if text == "":
-        return (Address(bytes(_HOST_LENGTH[family]), index(port), flowinfo, scope),)
+        return (Address(bytes(_HOST_LENGTH[family]), port, flowinfo, scope),)
     if text == "<broadcast>":
-        return (Address(b"\xff" * 4, index(port)),)
+        return (Address(b"\xff" * 4, port),)
     try:
         found = _socket.getaddrinfo(text, None, family, 0, 0, 0 if names else socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -269,7 +270,7 @@ def _addresses(named: tuple[Any, ...], family: int, names: bool) -> tuple[Addres
             raise
         raise _refusal(_EACCES, f"{text!r} is no address, and names are not accepted here") from None
     hosts = dict.fromkeys(socket.inet_pton(family, str(answer[4][0]).partition("%")[0]) for answer in found)
-    return tuple(Address(one, index(port), flowinfo, scope) for one in hosts)
+    return tuple(Address(one, port, flowinfo, scope) for one in hosts)
 
 
 def _described(call: SocketCall) -> str:

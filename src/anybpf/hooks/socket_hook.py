@@ -16,6 +16,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import ClassVar
 
+from anybpf.errors import HookError
 from anybpf.hooks import socket_linux, socket_windows
 from anybpf.hooks.hook import Accepts, Hook
 from anybpf.hooks.socket_call import Decision, Operation, SocketCall
@@ -74,6 +75,10 @@ class SocketHook(Hook):
         """What the programs that are attached now want to see; a source need bring no other calls."""
         return frozenset(self._by_operation)
 
+    def shows_local(self, operation: Operation) -> bool:
+        """Whether a program that is attached now sees the socket's own address; else a source need not ask for it."""
+        return any(place.view.shows_local for place in self._by_operation.get(operation, ()))
+
     @property
     def links(self) -> tuple[Link, ...]:
         """All links, in the order in which a call meets their programs."""
@@ -83,9 +88,15 @@ class SocketHook(Hook):
         """Attach ``program``: it sees the calls that are decided from now on.
 
         :param priority: of the programs of one attach type, those of lower priority run earlier.
-        :raises HookError: the program is of no type that is taken, or of one of which there can be one, and is.
+        :raises HookError: the program is of no type that is taken, or of one of which there can be one, and is; or it
+            follows kernel pointers.
         """
         self.require(program)
+        if program.checked_only and program.verdict is not None:
+            raise HookError(
+                f"program {program.name!r} follows ctx->sk, a pointer to a socket of the kernel, and there is none here; "
+                "use the other fields of the context"
+            )
         key = (program.platform.name, program.type.name, program.type.attach_type)
         with self._changing:
             place = self._places.get(key) or _Place(

@@ -133,6 +133,7 @@ class _Sendmsg(_SockAddr):
     """Datagrams sent to an address that the call names; IPv4-mapped ones are IPv4's. The source may be rewritten."""
 
     operations = frozenset({Operation.SENDMSG})
+    shows_local = True
     protocols = _DATAGRAMS
 
     def __init__(self, program_type: ProgramType) -> None:

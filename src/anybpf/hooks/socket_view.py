@@ -27,10 +27,12 @@ ALLOWED = Decision(True)
 class View(ABC):
     """How the programs of one type and attach type see socket calls.
 
-    :cvar operations: the calls that they see some of. :param program_type: narrowed to its attach type.
+    :cvar operations: the calls that they see some of. :cvar shows_local: they see the socket's own address.
+    :param program_type: narrowed to its attach type.
     """
 
     operations: ClassVar[frozenset[Operation]]
+    shows_local: ClassVar[bool] = False
 
     def __init__(self, program_type: ProgramType) -> None:
         self.program_type = program_type

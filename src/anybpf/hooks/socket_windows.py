@@ -82,6 +82,7 @@ class _Bind(View):
 class _SockAddr(View):
     """``bpf_sock_addr_t``, addresses and ports in network byte order. A rejected call fails with EACCES."""
 
+    shows_local = True
     _error = _EACCES
 
     def __init__(self, program_type: ProgramType) -> None:
@@ -154,6 +155,7 @@ class _Bound(_SockAddr):
     """Binds; ``msg_src_*`` are zero, and what programs write is ignored."""
 
     operations = frozenset({Operation.BIND})
+    shows_local = False
 
     def _source(self, call: SocketCall) -> Address | None:
         return None
