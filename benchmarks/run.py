@@ -20,6 +20,7 @@ import gcc
 import interpreter
 import kernel
 import latency
+import live
 import maps
 import records
 import request_policy
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "records": records.measure,
     "request-policy": request_policy.measure,
     "socket-calls": socket_calls.measure,
+    "live": live.measure,
     "kernel": kernel.measure,
 }
 
