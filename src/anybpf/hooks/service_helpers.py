@@ -166,13 +166,11 @@ def _require_arguments(declared: Helper) -> None:
     kinds = [arg.kind for arg in declared.args]
     if len(kinds) > _MOST_ARGUMENTS:
         raise HookError(f"{declared.name} has {len(kinds)} parameters; a BPF program passes at most {_MOST_ARGUMENTS}")
-    for index, arg in enumerate(declared.args):
-        if arg.kind not in _OWN:
-            raise HookError(f"{declared.name}: parameter {arg.name!r} cannot be a {arg.kind.value} in a service")
-        needs_size = arg.kind in _SIZED and not arg.size
-        has_size = index + 1 < len(kinds) and kinds[index + 1] in _SIZES
-        if needs_size != has_size:
-            raise HookError(f"{declared.name}: SIZE stands behind memory whose size is not fixed, and nowhere else")
+    if foreign := next((arg for arg in declared.args if arg.kind not in _OWN), None):
+        raise HookError(f"{declared.name}: parameter {foreign.name!r} cannot be a {foreign.kind.value} in a service")
+    wanted = [index + 1 for index, arg in enumerate(declared.args) if arg.kind in _SIZED and not arg.size]
+    if wanted != [index for index, kind in enumerate(kinds) if kind in _SIZES]:
+        raise HookError(f"{declared.name}: SIZE stands behind memory whose size is not fixed, and nowhere else")
 
 
 def _native(call: Any) -> int | None:
