@@ -203,7 +203,7 @@ found = {
     "datagrams": error(lambda: bound(7001, kind=socket.SOCK_DGRAM)),
     "connect": [error(lambda port=port: connected(port)) for port in (9, 7001, 7005)],
     "sendto": [error(lambda port=port: sent(port)) for port in (9, 7001)],
-    "processes": {key: value for key, value in maps["calls"].items()} == {os.getpid(): 4},
+    "processes": {key: value for key, value in maps["calls"].items()} == {os.getpid(): 5},
 }
 print(json.dumps(found))
 """,
@@ -217,6 +217,40 @@ print(json.dumps(found))
         "sendto": [None, REFUSED],
         "processes": True,
     }
+
+
+def test_closed_sockets_are_unbound(policies):
+    """bind programs learn of closed sockets, dropped ones and failed binds before the next call, each once."""
+    found = run(
+        """
+links = install(sys.argv[1])
+bind = links[0]
+told = lambda: bind.stats.events
+def next_call():
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    return told()
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+found = [told(), next_call()]
+held[0].close()
+found += [next_call(), next_call()]
+held[1].detach()
+del held[2]
+found += [next_call()]
+busy = socket.create_server(("127.0.0.1", 0))
+found += [next_call(), error(lambda: bound(busy.getsockname()[1]))[1] in (errno.EADDRINUSE, errno.EACCES), next_call()]
+error(lambda: bound(7001))
+found += [next_call(), next_call()]
+busy.close()
+def elsewhere():
+    found.append(next_call())
+thread = threading.Thread(target=elsewhere)
+thread.start()
+thread.join()
+print(json.dumps(found))
+""",
+        policies["windows"],
+    )
+    assert found == [3, 3, 4, 4, 6, 7, True, 9, 10, 10, 11]
 
 
 def test_only_new_sockets_are_made(policies):

@@ -17,7 +17,9 @@ CPython (tried: 3.11 to 3.13, on Linux and Windows) raises these events before t
 ===================  ========================================================================================
 
 There is none for ``listen``, ``accept`` and ``close``, and none after a bind. Programs that decide or watch only these
-(``post_bind``, ``recv_accept``, ``listen``, ``sock_release``) are refused, and ``bind`` programs see no UNBIND.
+(``post_bind``, ``recv_accept``, ``listen``, ``sock_release``) are refused. ``bind`` programs see the UNBIND of a socket
+that was closed, or whose bind failed, late: before the next socket, bind, connection or datagram of this process is
+decided. A socket whose descriptor was taken out of it (``detach``) counts as closed.
 
 * A denied call raises PermissionError with errno EPERM (Linux's programs) or EACCES (Windows'), or the OSError of the
   error that a program has set with ``bpf_set_retval``.
@@ -46,6 +48,7 @@ from os import PathLike
 from typing import Any, ClassVar
 
 from anybpf.errors import LINUX_ERRNO, HookError
+from anybpf.hooks.audit_bound import BoundSockets
 from anybpf.hooks.socket_call import Address, Operation, SocketCall
 from anybpf.hooks.socket_hook import SocketHook, accepted
 from anybpf.runtime import Link, Program, load
@@ -58,13 +61,13 @@ _FAMILIES = {int(socket.AF_INET): 2, int(socket.AF_INET6): 10}
 _HOST_LENGTH = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}
 _SOCK_STREAM = int(socket.SOCK_STREAM)
 _EACCES = 13
-#: Event → what it may tell of.
+#: Event → what it may tell of. Each is an occasion to see which sockets have been closed.
 _BROUGHT = {
-    "socket.__new__": frozenset({Operation.SOCKET}),
-    "socket.bind": frozenset({Operation.BIND}),
-    "socket.connect": frozenset({Operation.CONNECT}),
-    "socket.sendto": frozenset({Operation.SENDMSG, Operation.CONNECT}),
-    "socket.sendmsg": frozenset({Operation.SENDMSG, Operation.CONNECT}),
+    "socket.__new__": frozenset({Operation.SOCKET, Operation.UNBIND}),
+    "socket.bind": frozenset({Operation.BIND, Operation.UNBIND}),
+    "socket.connect": frozenset({Operation.CONNECT, Operation.UNBIND}),
+    "socket.sendto": frozenset({Operation.SENDMSG, Operation.CONNECT, Operation.UNBIND}),
+    "socket.sendmsg": frozenset({Operation.SENDMSG, Operation.CONNECT, Operation.UNBIND}),
 }
 
 
@@ -80,6 +83,7 @@ class Audit(SocketHook):
     def __init__(self, *, names: bool = True) -> None:
         super().__init__()
         self.names = names
+        self._bound = BoundSockets(_local)
 
     def require(self, program: Program) -> None:
         """Raise HookError when Python raises no event that programs of this type would see."""
@@ -95,6 +99,7 @@ class Audit(SocketHook):
 
     def created(self, family: int, kind: int, protocol: int) -> None:
         """Decide the making of a socket; -1: the default of ``socket.socket``. OSError refuses it."""
+        self._tell_released()
         family = socket.AF_INET if family == -1 else family
         if family in _FAMILIES:
             kind = _SOCK_STREAM if kind == -1 else kind
@@ -102,6 +107,7 @@ class Audit(SocketHook):
 
     def addressed(self, event: str, sock: socket.socket, named: Any) -> None:
         """Decide a call on a socket that names an address, as Python's programs write them. OSError refuses it."""
+        self._tell_released()
         family, kind, protocol = _identity(sock)
         if family not in _FAMILIES or not isinstance(named, tuple):
             return
@@ -113,9 +119,17 @@ class Audit(SocketHook):
             operation = Operation.SENDMSG
         if operation not in self.operations:
             return
-        local = _local(sock, family) if self.shows_local(operation) else None
+        local = _local(sock) if self.shows_local(operation) else None
         for address in _addresses(named, family, self.names):
-            self._require(SocketCall(operation, _FAMILIES[family], kind, protocol, address, local))
+            call = SocketCall(operation, _FAMILIES[family], kind, protocol, address, local)
+            self._require(call)
+        if operation is Operation.BIND and Operation.UNBIND in self.operations:
+            self._bound.add(sock, call)
+
+    def _tell_released(self) -> None:
+        if Operation.UNBIND in self.operations:
+            for call in self._bound.released():
+                self.decide(call)
 
     def _require(self, call: SocketCall) -> None:
         decision = self.decide(call)
@@ -239,10 +253,10 @@ def _identity(sock: socket.socket) -> tuple[int, int, int]:
     return family, kind, protocol
 
 
-def _local(sock: socket.socket, family: int) -> Address | None:
+def _local(sock: socket.socket) -> Address | None:
     """Return the socket's own address; None while it has none."""
     try:
-        return _addresses(_socket.socket.getsockname(sock), family, True)[0]
+        return _addresses(_socket.socket.getsockname(sock), _identity(sock)[0], True)[0]
     except OSError:
         return None
 

@@ -94,7 +94,7 @@ class SocketHook(Hook):
         self.require(program)
         if program.checked_only and program.verdict is not None:
             raise HookError(
-                f"program {program.name!r} follows ctx->sk, a pointer to a socket of the kernel, and there is none here; "
+                f"program {program.name!r} follows ctx->sk, a pointer to a kernel's socket, and there is none here; "
                 "use the other fields of the context"
             )
         key = (program.platform.name, program.type.name, program.type.attach_type)
