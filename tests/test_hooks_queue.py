@@ -358,6 +358,54 @@ def test_detaching_loses_nothing(net: Net, tmp_path: Path) -> None:
     assert datagrams(net.b) - before == sent
 
 
+def test_every_packet_of_a_burst_gets_its_own_verdict(net: Net, tmp_path: Path) -> None:
+    """Of many packets that wait at once, each passes, is dropped, or is changed, as the program said of it."""
+    by_port = """
+        r2 = *(u32 *)(r1 + 4)
+        r1 = *(u32 *)(r1 + 0)
+        r3 = r1
+        r3 += 38
+        r0 = 2
+        if r3 > r2 goto end
+        r3 = *(u16 *)(r1 + 36)
+        if r3 == 0x0b00 goto change
+        if r3 != 0x0a00 goto end
+        r0 = 1
+        goto end
+        change:
+        *(u16 *)(r1 + 36) = 0x0c00
+        end:
+        exit
+    """
+    ports = (9, 10, 10, 11, 9, 11, 11, 10)
+    count = 800 * len(ports)
+    with net.b.entered(), contextlib.ExitStack() as stack:
+        receivers = {
+            port: stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for port in range(9, 13)
+        }
+        for port, receiver in receivers.items():
+            receiver.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+            receiver.bind((net.b.address, port))
+            receiver.setblocking(False)
+        with queue(net.b, program(by_port), Queue(NUMBER, chain="input", depth=1 << 16)) as link:
+            with net.a.flood([frame(net, port=port) for port in ports], tmp_path, count=count) as generator:
+                assert generator.finish() == count
+            assert ping(net, net.b.address, 1) == {1}  # what came before it has been decided
+        assert link.stats.verdicts == {PASS: count * 5 // 8 + 1, DROP: count * 3 // 8}
+        arrived = {
+            port: sum(1 for _ in iter(lambda r=receiver: received(r), None)) for port, receiver in receivers.items()
+        }
+    assert arrived == {9: count // 4, 10: 0, 11: 0, 12: count * 3 // 8}
+
+
+def received(receiver: socket.socket) -> bytes | None:
+    """A datagram that waits; None when there is none."""
+    try:
+        return receiver.recv(2000)
+    except BlockingIOError:
+        return None
+
+
 @pytest.mark.parametrize("fail_open", [True, False])
 def test_a_full_queue(net: Net, tmp_path: Path, fail_open: bool) -> None:
     """Packets that find the queue full go on unseen, or are dropped and counted: none is unaccounted for."""
@@ -381,8 +429,8 @@ def test_a_full_queue(net: Net, tmp_path: Path, fail_open: bool) -> None:
     assert (link.stats.dropped == 0) == fail_open
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_is_left_of_a_process_that_ends(net: Net, end: signal.Signals) -> None:
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGINT"])
+def test_nothing_is_left_of_a_process_that_ends(net: Net, end: str) -> None:
     """However a process with a queue ends, packets flow again, and its rule and its queue are gone."""
     source = "import sys, anybpf; from anybpf.hooks import queue; from running import load; import time; link = "
     source += (
@@ -393,7 +441,7 @@ def test_nothing_is_left_of_a_process_that_ends(net: Net, end: signal.Signals) -
         sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {source}", ready="attached"
     ) as child:
         assert ping(net, net.b.address, wait=0.3) == set()
-        child.send_signal(end)
+        child.send_signal(signal.Signals[end])
         child.wait(30)
     assert ping(net, net.b.address) == {1, 2}
     assert queues(net.b) == ""
