@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from anybpf.hooks.queue import Queue
     from anybpf.hooks.service import Outcome, Service
     from anybpf.hooks.service_limits import Limits
+    from anybpf.hooks.windivert import WinDivert
+    from anybpf.hooks.windivert_sockets import WinDivertSockets
 
 _HOMES = {
     "Accepts": "hook",
@@ -32,6 +34,8 @@ _HOMES = {
     "Queue": "queue",
     "Service": "service",
     "Totals": "pcap",
+    "WinDivert": "windivert",
+    "WinDivertSockets": "windivert_sockets",
 }
 
 __all__ = (
@@ -48,6 +52,8 @@ __all__ = (
     "Queue",
     "Service",
     "Totals",
+    "WinDivert",
+    "WinDivertSockets",
 )
 
 
