@@ -73,6 +73,17 @@ def test_long_loops_are_refused_by_their_length(policy):
     policy.load(data, limits=Limits(visits=1_000_000)).close()
 
 
+def test_programs_share_the_verifiers_steps(policy):
+    """Many programs, each of which would be accepted alone, are refused when they take too many steps together."""
+    one = LOOP.format(outer=2)
+    source = "".join(
+        f'SEC("http_request") int f{number}(struct http_request *ctx)\n{{ {one} }}\n' for number in range(3)
+    ).replace("return sum == 7", "return sum + ctx->method == 7")
+    data = compiled_for(policy, source)
+    policy.load(data, limits=Limits(visits=60_000)).close()
+    refused(policy, data, VerificationError, "'f2' was refused\ntoo-complex", visits=20_000)
+
+
 def test_objects_that_are_too_large_are_refused_unread(policy, tmp_path):
     """Size is looked at before anything else, of bytes and of files."""
     refused(policy, bytes((1 << 20) + 1), LoadError, "the object has 1048577 bytes; 1048576 are allowed here")

@@ -191,8 +191,8 @@ class Service(Hook):
     ) -> Object:
         """Load an object that anybody may have made: verify it against this declaration, within ``limits``.
 
-        Verifying is work in Python, 10 to 20 microseconds for each of ``limits.visits`` at most; call this in a thread
-        (``asyncio.to_thread``) where others wait.
+        Verifying is work in Python: 10 to 30 microseconds for each of ``limits.visits``, three seconds at most. Call
+        this in a thread (``asyncio.to_thread``) where others wait.
 
         :param source: the object's bytes, or its path. :param limits: by default those of :class:`Limits`.
         :param mode, maps: as :func:`anybpf.load` has them.

@@ -103,7 +103,7 @@ def load(
     target_btf: str | PathLike[str] | bytes | Btf | None = None,
     kconfig: Mapping[str, int | str] | None = None,
     maps: Mapping[str, Map] | None = None,
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> Object:
     """Load an object: verify its programs, create its maps, and make everything ready to run.
 
@@ -119,7 +119,8 @@ def load(
     :param target_btf: types that CO-RE relocations are resolved against; by default the object's own.
     :param kconfig: values for externs of ``.kconfig``, by name.
     :param maps: maps to use instead of creating the object's own of those names.
-    :param budget: instructions that the verifier may step through for each program.
+    :param budget: instructions that the verifier may step through, for all programs together; None: its usual budget
+        for each.
     :raises VerificationError: the verifier refused a program.
     :raises LoadError: this engine cannot run the object (the message names the helper or map kind that is missing).
     :raises ObjectError: the file is not a usable object. :raises PlatformError: the program type cannot be found out.
@@ -177,11 +178,12 @@ def _chosen(spec: ObjectSpec, name: str | None) -> tuple[ProgramSpec, ...]:
 
 
 def _verified(
-    spec: ObjectSpec, platform: Platform, types: Mapping[str, ProgramType], budget: int
+    spec: ObjectSpec, platform: Platform, types: Mapping[str, ProgramType], budget: int | None
 ) -> dict[str, Verdict]:
-    verdicts = {}
+    verdicts: dict[str, Verdict] = {}
     for name, program_type in types.items():
-        verdict = verify_program(spec, spec[name], platform, program_type, budget=budget)
+        left = BUDGET if budget is None else max(0, budget - sum(v.visited for v in verdicts.values()))
+        verdict = verify_program(spec, spec[name], platform, program_type, budget=left)
         if verdict.failure is not None:
             raise VerificationError(f"program {name!r} was refused\n{render(verdict.failure)}", verdict.failure)
         verdicts[name] = verdict
