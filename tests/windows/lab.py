@@ -30,9 +30,9 @@ STAGE = ROOT / "build" / "windows"
 COMPILER = "x86_64-w64-mingw32-gcc"
 TAG = "cp311-cp311-win_amd64"
 ENGINE = "anybpf/runtime/_engine.cp311-win_amd64.pyd"
-# pip chooses by this machine's markers, so what click and pytest want on Windows alone must be named. Later versions of
+# pip chooses by this machine's markers, so what is wanted on Windows alone must be named. Later versions of
 # scapy ask for a function that wine's secur32.dll lacks.
-WINDOWS_TOOLS = ("pip", "colorama", "scapy<2.7")
+WINDOWS_TOOLS = ("pip", "colorama", "pydivert>=4", "scapy<2.7")
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
