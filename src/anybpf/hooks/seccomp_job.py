@@ -60,7 +60,7 @@ class Job:
     """The supervisor's side: it starts the command, and reports on it."""
 
     def __init__(self, link: socket.socket) -> None:
-        self._link: socket.socket | None = link
+        self._link = link
         self._front = os.getppid()
         self._command = 0
         self._handle = -1
@@ -75,9 +75,8 @@ class Job:
         """
         self._command = command
         self._handle = os.pidfd_open(command)
-        link = self._link
-        assert link is not None
-        socket.send_fds(link, [_MESSAGE.pack(_STARTED, command)], [self._handle])
+        with suppress(OSError):  # the stand-in is gone: what watches the link will find out
+            socket.send_fds(self._link, [_MESSAGE.pack(_STARTED, command)], [self._handle])
         os.setsid()
         _let_go(sys.stdin.fileno(), sys.stdout.fileno())
         lib.ab_supervisor_protect(_CAPABILITIES)
@@ -90,12 +89,12 @@ class Job:
             self._reap(supervisor, ended, os.WNOHANG)
 
         def front_gone() -> None:
-            supervisor.forget(link.fileno())
+            supervisor.forget(self._link.fileno())
             if self.status is None:
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
         supervisor.watch(awake, children)
-        supervisor.watch(link.fileno(), front_gone)
+        supervisor.watch(self._link.fileno(), front_gone)
         self._reap(supervisor, ended, os.WNOHANG)
         supervisor.serve()
         while self.status is None:
@@ -120,16 +119,16 @@ class Job:
                     ended(status)
                     self._tell(_ENDED, status)
                     _let_go(sys.stderr.fileno())
-                    return
+                    if not options:
+                        return
 
     def _wake_stand_in(self) -> None:
         if os.getppid() == self._front:
             os.kill(self._front, signal.SIGCONT)
 
     def _tell(self, kind: int, value: int) -> None:
-        if self._link is not None:
-            with suppress(OSError):  # nobody is left to be told
-                self._link.send(_MESSAGE.pack(kind, value))
+        with suppress(OSError):  # nobody is left to be told
+            self._link.send(_MESSAGE.pack(kind, value))
 
 
 class _StandIn:
@@ -138,6 +137,7 @@ class _StandIn:
         self._supervisor = supervisor
         self._command = 0
         self._handle = -1
+        self._early: list[int] = []
 
     def run(self) -> NoReturn:
         """Do what the command does, until it ends."""
@@ -156,14 +156,13 @@ class _StandIn:
 
     def _pass_on(self, received: signal.struct_siginfo) -> None:
         """Pass on a signal that was sent to us; those of the terminal reach the command without us."""
-        sent = received.si_code <= 0 and received.si_pid != self._command
-        if sent and self._handle >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._handle, received.si_signo)
-        elif sent and received.si_signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-            os.kill(self._supervisor, signal.SIGTERM)  # still loading programs: there is no command yet
-        if not self._supervisor:
-            self._adopted()
+        if received.si_code > 0 or received.si_pid == self._command:
+            return
+        if self._handle < 0:
+            self._early.append(received.si_signo)  # there is no command yet
+            return
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, received.si_signo)
 
     def _listen(self) -> None:
         while self._supervisor:
@@ -177,6 +176,8 @@ class _StandIn:
             kind, value = _MESSAGE.unpack(data)
             if kind == _STARTED:
                 self._command, (self._handle,) = value, handles
+                for number in self._early:
+                    signal.pidfd_send_signal(self._handle, number)
             elif kind == _STOPPED:
                 _stop(value)
             else:
