@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import socket
 import struct
@@ -25,7 +24,7 @@ from anybpf.runtime import Object, Program
 from anybpf.spec import ObjectSpec
 from compiling import compiled, require_clang
 from netlab import cable, lab, require
-from rawframes import Offload, Plug, merged, text, udp
+from rawframes import Offload, Plug, descriptors, merged, text, udp
 
 scapy = pytest.importorskip("scapy.all")
 
@@ -59,6 +58,13 @@ struct {
     __type(value, struct bpf_devmap_val);
 } by_number SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_CPUMAP);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u32);
+} processors SEC(".maps");
+
 /* The last byte of a frame says what to do with it. */
 SEC("xdp") int told(struct xdp_md *ctx)
 {
@@ -70,6 +76,8 @@ SEC("xdp") int told(struct xdp_md *ctx)
 SEC("xdp") int to_interface(struct xdp_md *ctx unused) { return bpf_redirect(target, 0); }
 SEC("xdp") int to_index(struct xdp_md *ctx unused) { return bpf_redirect_map(&by_index, target, flags); }
 SEC("xdp") int to_number(struct xdp_md *ctx unused) { return bpf_redirect_map(&by_number, target, flags); }
+
+SEC("xdp") int to_processor(struct xdp_md *ctx unused) { return bpf_redirect_map(&processors, 0, 0); }
 
 SEC("xdp") int measure(struct xdp_md *ctx)
 {
@@ -126,6 +134,7 @@ class Bench:
 
     hook: Inline
     near: tuple[str, str]
+    far: tuple[str, str]
     a: Plug
     b: Plug
 
@@ -135,7 +144,7 @@ def bench() -> Iterator[Bench]:
     """Two cables, nothing between them yet."""
     require()
     with cable() as (far_a, near_a), cable() as (near_b, far_b), Plug(far_a) as a, Plug(far_b) as b:
-        yield Bench(Inline(near_a, near_b), (near_a, near_b), a, b)
+        yield Bench(Inline(near_a, near_b), (near_a, near_b), (far_a, far_b), a, b)
 
 
 def returning(number: int, platform: str = "linux") -> Program:
@@ -272,6 +281,51 @@ def test_broadcast(bench: Bench, loaded: Object, kind: str) -> None:
         bench.a.send(told(2))
         assert [plug.receive(1) for plug in (bench.a, bench.b, c)] == [[told(2)]] * 3
         assert all(plug.quiet() for plug in (bench.a, bench.b, c))
+        assert link.stats.dropped == 0
+
+
+def test_redirect_to_a_processor(bench: Bench, loaded: Object) -> None:
+    """A cpumap only says where Linux would go on; the frame passes."""
+    loaded.maps["processors"][0] = 192
+    with loaded.programs["to_processor"].attach(bench.hook) as link:
+        bench.a.send(told(1))
+        assert bench.b.receive(1) == [told(1)]
+        assert (link.stats.verdicts, link.stats.dropped) == ({REDIRECT: 1}, 0)
+
+
+def test_faults_let_frames_pass(bench: Bench) -> None:
+    """A run of an unverified program that stops at a bad access counts as PASS, and as an error."""
+    code = assemble("r1 = 0\nr0 = *(u64 *)(r1 + 0)\nexit")
+    program = anybpf.load(from_instructions(code, "xdp", "p"), unverified=True).programs["p"]
+    with program.attach(bench.hook) as link:
+        bench.a.send(told(DROP))
+        assert bench.b.receive(1) == [told(DROP)]
+        assert (link.stats.events, link.stats.errors) == (1, 1)
+
+
+def test_several_programs(bench: Bench, loaded: Object) -> None:
+    """Programs see a frame by priority, as long as it passes; the others go on when one is detached."""
+    with loaded.programs["told"].attach(bench.hook, priority=10) as first:
+        with loaded.programs["grow"].attach(bench.hook) as second:
+            bench.a.send(told(DROP), told(PASS))
+            assert [len(frame) for frame in bench.b.receive(1)] == [64]
+            assert (first.stats.events, second.stats.events) == (2, 1)
+        bench.a.send(told(PASS))
+        assert bench.b.receive(1) == [told(PASS)]
+
+
+def test_jumbo_frames(bench: Bench, loaded: Object) -> None:
+    """Interfaces with a larger MTU carry larger frames, also merged ones."""
+    for interface in (*bench.near, *bench.far):
+        subprocess.run(["ip", "link", "set", interface, "mtu", "9000"], check=True)
+    frame = udp(text(8972))
+    whole, offload = merged(text(50_000), Offload.TCP4, 8948)
+    with loaded.programs["measure"].attach(bench.hook) as link:
+        bench.a.send(frame)
+        assert bench.b.receive(1) == [frame]
+        bench.a.send(whole, offload=offload)
+        assert b"".join(body(packet) for packet in bench.b.receive(6)) == text(50_000)
+        assert loaded.maps[".bss"][0]["longest"] == 9014
         assert link.stats.dropped == 0
 
 
@@ -425,7 +479,7 @@ def test_detaching_leaves_nothing(bench: Bench, loaded: Object) -> None:
     returning(PASS).attach(bench.hook).detach()
     with cable() as (near, _):
         settings(loaded, target=socket.if_nametoindex(near))
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         for _ in range(3):
             with loaded.programs["to_interface"].attach(bench.hook) as link:
                 assert promiscuous(bench.near[0])
@@ -433,7 +487,7 @@ def test_detaching_leaves_nothing(bench: Bench, loaded: Object) -> None:
                 until(lambda link=link: link.stats.events == 1)
             assert not promiscuous(bench.near[0])
             assert not promiscuous(bench.near[1])
-            assert len(os.listdir("/proc/self/fd")) <= before
+            assert descriptors() <= before
             assert not [thread for thread in threading.enumerate() if thread.name == "anybpf-wire"]
     bench.a.send(told(PASS))
     assert bench.b.quiet()
@@ -492,10 +546,10 @@ def passes(bench: Bench) -> bool:
 def test_interfaces_that_cannot_be_joined(names: tuple[str, str], message: str) -> None:
     """An interface that is not there, or is no Ethernet, is refused in one sentence, with nothing left open."""
     require()
-    made, descriptors = returning(PASS), len(os.listdir("/proc/self/fd"))
+    made, before = returning(PASS), descriptors()
     with pytest.raises(HookError, match=message):
         made.attach(Inline(*names))
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert descriptors() <= before
 
 
 def test_privilege_is_asked_for(bench: Bench) -> None:

@@ -23,7 +23,7 @@ from anybpf.isa import assemble
 from anybpf.runtime import Link, Object, Program
 from compiling import compiled, require_clang
 from netlab import cable, require
-from rawframes import MAC_A, Plug, ipv4, udp
+from rawframes import MAC_A, Plug, descriptors, ipv4, udp
 
 pytestmark = pytest.mark.linux_only
 
@@ -228,7 +228,7 @@ def test_what_nobody_takes_is_counted(tap: Tap) -> None:
 def test_detaching_leaves_nothing(tap: Tap) -> None:
     """Interface, descriptors and threads go with the link, also for an owner who waits; it can be made again."""
     attach(tap, returning(PASS)).detach()
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(2):
         link, got = attach(tap, returning(PASS)), []
         waiting = threading.Thread(target=lambda got=got: got.append(drain(tap)))
@@ -239,7 +239,7 @@ def test_detaching_leaves_nothing(tap: Tap) -> None:
         waiting.join(20)
         assert got == [True]
         assert not Path("/sys/class/net", tap.interface).exists()
-        assert len(os.listdir("/proc/self/fd")) <= before
+        assert descriptors() <= before
         assert not [thread for thread in threading.enumerate() if thread.name == "anybpf-wire"]
         for call in (lambda: tap.receive(0), lambda: tap.send(b"")):
             with pytest.raises(HookError, match="attach one first"):
@@ -276,10 +276,10 @@ def test_an_interface_that_is_deleted_ends_it(tap: Tap) -> None:
 def test_names_that_cannot_be(interface: str, to: str | None, message: str) -> None:
     """A name that no interface can have, or that another one has, is refused in one sentence."""
     require()
-    made, descriptors = returning(PASS), len(os.listdir("/proc/self/fd"))
+    made, before = returning(PASS), descriptors()
     with pytest.raises(HookError, match=message):
         made.attach(Tap(interface, to))
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert descriptors() <= before
 
 
 def test_a_second_interface_that_is_missing(tap: Tap) -> None:

@@ -38,8 +38,9 @@ _ETHERNET: Final = 1
 
 _LINK_HEADER: Final = 14 + 4  # Ethernet and one VLAN tag, bytes
 _RING_HEADER: Final = 96  # bytes of a ring's frame before the packet, at most
-_RECEIVE_FRAMES: Final = 4096
-_SEND_FRAMES: Final = 1024
+#: Frames of a ring, where they are not so large (as with jumbo frames) that fewer must do.
+_RECEIVE_FRAMES, _SEND_FRAMES = 4096, 1024
+_RING: Final = 8 << 20  # bytes
 _BLOCK: Final = 1 << 16  # bytes that the kernel allocates together
 _MERGED: Final = 16 << 20  # bytes of merged frames that may wait
 
@@ -78,7 +79,7 @@ class PacketSocket:
             raise HookError(f"interface {self.name!r} carries no Ethernet frames (its hardware type is {kind})")
         largest = struct.unpack_from("i", self._ask(_GET_MTU))[0] + _LINK_HEADER
         size = 1 << (largest + _RING_HEADER - 1).bit_length()
-        frames = (_RECEIVE_FRAMES if receive else 0, _SEND_FRAMES)
+        frames = (min(_RECEIVE_FRAMES, _RING // size) if receive else 0, min(_SEND_FRAMES, _RING // size))
         self._set(_VERSION, _TPACKET_V2)
         self._set(_VNET_HDR, 1)
         self._set(_LOSS, 1)  # a frame that the kernel refuses is skipped, and does not hold up those behind it

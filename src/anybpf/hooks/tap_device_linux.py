@@ -14,7 +14,7 @@ import struct
 from typing import Final
 
 from anybpf.errors import HookError
-from anybpf.runtime._engine import ffi, lib
+from anybpf.runtime.engine import ffi, lib
 
 __all__ = ("Outbox", "TapDevice")
 

@@ -84,19 +84,33 @@ class Wire:
         self._failed = failed
         self._counting = threading.Lock()
         self._gone = 0  # what closed ports had dropped
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if sys.platform == "linux" else -1
-        layout = layout_of(point.program_type)
-        size = layout.context.size
-        self._handle = lib.ab_wire_create(point.handle, layout.kind, size, _actions(point.program_type), self._wake)
-        if self._handle == ffi.NULL:
+        self._handle = ffi.NULL
+        self._thread = threading.Thread(target=self._run, name="anybpf-wire", daemon=True)
+        try:
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError as error:
+            raise HookError(f"live frames need one more descriptor: {error.strerror}") from None
+        try:
+            self._start(point.program_type, joined)
+        except BaseException:
+            lib.ab_wire_destroy(self._handle)
             os.close(self._wake)
+            raise
+
+    def _start(self, program_type: ProgramType, joined: Sequence[tuple[Port, Port]]) -> None:
+        layout = layout_of(program_type)
+        actions = _actions(program_type)
+        self._handle = lib.ab_wire_create(self._point.handle, layout.kind, layout.context.size, actions, self._wake)
+        if self._handle == ffi.NULL:
             raise HookError("no memory for live frames; attach again when other programs have ended")
         for port, peer in joined:
-            lib.ab_port_join(port.handle, peer.handle, _context(point.program_type, port.ifindex))
+            lib.ab_port_join(port.handle, peer.handle, _context(program_type, port.ifindex))
         for port in self._joined.values():
             lib.ab_wire_add(self._handle, port.handle)
-        self._thread = threading.Thread(target=self._run, name="anybpf-wire", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise HookError(f"live frames need one more thread: {error}") from None
 
     @property
     def dropped(self) -> int:
@@ -147,11 +161,11 @@ class Wire:
 
     def _extend(self, ifindex: int) -> None:
         """Open a port for a redirect; where that cannot be, the engine drops the frame when it runs again."""
+        if len(self._joined) + len(self._outlets) == lib.AB_WIRE_PORTS:
+            return
         with contextlib.suppress(HookError, OSError):
             port = self._outlet(ifindex)
-            if lib.ab_wire_add(self._handle, port.handle):
-                port.close()
-                return
+            lib.ab_wire_add(self._handle, port.handle)
             with self._counting:
                 self._outlets[ifindex] = port
 

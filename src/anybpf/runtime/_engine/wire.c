@@ -63,7 +63,7 @@ void ab_wire_resolve(ab_wire *wire, ab_slot *slot, const ab_port *from) {
     if (map == NULL) {
         lead_to(wire, redirect->target != 0 ? &key : NULL);
     } else if (map->kind != AB_MAP_DEVMAP && map->kind != AB_MAP_DEVMAP_HASH) {
-        lead_to(wire, NULL); /* no other processor and no AF_XDP socket takes frames here */
+        lead_to(wire, NULL); /* no AF_XDP socket takes frames here */
     } else if (!(redirect->flags & F_BROADCAST)) {
         lead_to(wire, map->ops->lookup(map, &key, slot));
     } else {
@@ -90,21 +90,21 @@ uint32_t ab_wire_redirect(ab_wire *wire, int give_up) {
     return 0;
 }
 
+/* A processor of a cpumap would give the frame to the stack, as if it had passed. */
+static int leads_to_processor(const ab_redirect *redirect) { return redirect->map != NULL && redirect->map->kind == AB_MAP_CPUMAP; }
+
 uint32_t ab_wire_frame(ab_wire *wire, ab_session *session, ab_port *port) {
     memcpy(wire->event + 1, port->context, (size_t)wire->event->context_size);
     uint32_t verdict = ab_chain_run(wire->chain, session, wire->event);
+    uint8_t action = verdict < AB_CHAIN_VERDICTS ? wire->actions[verdict] : AB_WIRE_ABORT;
     ab_port_tally(&port->received);
-    switch (verdict < AB_CHAIN_VERDICTS ? wire->actions[verdict] : AB_WIRE_ABORT) {
-    case AB_WIRE_PASS:
+    if (action == AB_WIRE_PASS || (action == AB_WIRE_REDIRECT && leads_to_processor(&session->slot->redirect))) {
         send_event(port->peer, wire->event);
-        return 0;
-    case AB_WIRE_TX:
+    } else if (action == AB_WIRE_TX) {
         send_event(port, wire->event);
-        return 0;
-    case AB_WIRE_REDIRECT:
+    } else if (action == AB_WIRE_REDIRECT) {
         ab_wire_resolve(wire, session->slot, port);
         return ab_wire_redirect(wire, 0);
-    default:
-        return 0;
     }
+    return 0;
 }
