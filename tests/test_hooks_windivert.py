@@ -303,6 +303,45 @@ def test_any_bytes(packets: list[bytes], count: int) -> None:
 
 
 PASSES = verdict(PASS)
+#: The first ten bytes of the payload take the place of the first ten of the frame's EtherType and IP header.
+COPIES = """
+    r2 = *(u32 *)(r1 + 4)
+    r1 = *(u32 *)(r1 + 0)
+    r0 = 2
+    r3 = r1
+    r3 += 44
+    if r3 > r2 goto end
+    r3 = *(u16 *)(r1 + 34)
+    *(u16 *)(r1 + 12) = r3
+    r3 = *(u32 *)(r1 + 36)
+    *(u32 *)(r1 + 14) = r3
+    r3 = *(u32 *)(r1 + 40)
+    *(u32 *)(r1 + 18) = r3
+    end:
+    exit
+"""
+HEADERS = st.one_of(
+    st.binary(min_size=10, max_size=10),
+    st.builds(
+        struct.pack, st.just(">HBBHI"), st.sampled_from((0x800, 0x86DD, 0x806)), st.integers(0x43, 0x66), st.just(0),
+        st.integers(0, 100), st.just(0),
+    ),
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(HEADERS, PAYLOADS), max_size=5))
+def test_any_header(made: list[tuple[bytes, bytes]]) -> None:
+    """Whatever a program writes into headers, what goes on is an IP packet of the length it says; others are lost."""
+    (program,) = anybpf.load(from_instructions(assemble(COPIES), "xdp", "p")).programs.values()
+    driver = Recorded([[ipv4(header + rest) for header, rest in made]])
+    lost = serve(program, driver)
+    fits = [
+        header[:2] == b"\x08\0"
+        and header[2] >> 4 == 4
+        and 20 <= 4 * (header[2] & 15) <= int.from_bytes(header[4:6], "big") <= 30 + len(rest)
+        for header, rest in made
+    ]
+    assert (len(driver.sent), lost) == (fits.count(True), fits.count(False))
 
 
 def test_elsewhere() -> None:

@@ -1,7 +1,8 @@
 """IP packets for XDP programs: what sources whose packets have no Ethernet header share.
 
 A header is put before each packet and taken away again: the packet's EtherType; as source the sender's link-layer
-address where the source knows it, else zeros; as target zeros. The engine does that (``_engine/datagram.c``).
+address where the source knows it, else zeros; as target zeros. When a program has changed a packet, what stands behind
+the length that its IP header says is cut off, as receivers of frames do. The engine does that (``_engine/datagram.c``).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ the wire: the kernel takes apart merged ones (GRO, GSO) and fills in checksums t
 **What verdicts do.** PASS lets the packet go on, as the program has left it; lengths and checksums that a change makes
 wrong are the program's to put right, as in XDP. DROP and ABORTED drop it. TX, REDIRECT: a queue has no port to send
 a frame to, so these drop it too, and are counted as what they are. A packet that passes but cannot go on (another
-EtherType, an IP header that does not fit the packet, more than 65531 bytes after a change) is dropped and counted in
+EtherType, an IP header that says more than there is, more than 65531 bytes after a change) is dropped and counted in
 :attr:`Queue.dropped`.
 
 **When something fails.** Packets go on unseen when the queue is full (``fail_open=False``: they are dropped, and

@@ -9,7 +9,7 @@ goes on.
 **What verdicts do.** PASS lets the packet go on as the program has left it; lengths and checksums that a change makes
 wrong are the program's to put right. DROP and ABORTED drop it. TX and REDIRECT: there is no frame and no port to send
 it to here, so these drop it too, and are counted as what they are. A packet that passes but cannot go on (another
-EtherType, an IP header that does not fit the packet) is dropped and counted in :attr:`WinDivert.dropped`.
+EtherType, an IP header that says more than there is) is dropped and counted in :attr:`WinDivert.dropped`.
 
 **When something fails.** Packets that do not match the filter are not touched. Those that do wait in the driver, which
 drops what is not fetched in time (two seconds, or 4096 packets, unless set otherwise), and does not say how many. Once

@@ -18,13 +18,16 @@ uint32_t ab_datagram_ip_length(const uint8_t *data, uint64_t available) {
     return length <= available ? length : 0;
 }
 
-/* Whether the system can go on with a packet whose header a program may have written: it has checked the one that it had. */
-static int is_sound(const ab_datagram *datagram) {
+/* Checks what a program may have written to the header, as a system does with what comes from outside, and cuts off what stands
+ * behind the packet. Whether the system can go on with it. */
+static int receive(ab_datagram *datagram) {
     uint32_t protocol = ab_packet_be16(datagram->protocol);
     if (datagram->length > AB_DATAGRAM_MAX) return 0;
     if (protocol != AB_ETH_P_IP && protocol != AB_ETH_P_IPV6) return 1;
-    if (ab_datagram_ip_length(datagram->data, datagram->length) == 0) return 0;
-    return datagram->data[0] >> 4 == (protocol == AB_ETH_P_IP ? 4 : 6);
+    uint32_t length = ab_datagram_ip_length(datagram->data, datagram->length);
+    if (length == 0 || datagram->data[0] >> 4 != (protocol == AB_ETH_P_IP ? 4 : 6)) return 0;
+    datagram->length = length;
+    return 1;
 }
 
 static int load(ab_event *event, const ab_datagram *datagram) {
@@ -51,5 +54,5 @@ enum ab_datagram_fate ab_datagram_run(const ab_datagram_point *point, ab_session
     changed->length = (uint32_t)(length - AB_ETH_HLEN);
     if (changed->length == datagram->length && memcmp(changed->data, datagram->data, datagram->length) == 0)
         return AB_DATAGRAM_PASSES;
-    return !datagram->truncated && is_sound(changed) ? AB_DATAGRAM_CHANGED : AB_DATAGRAM_LOST;
+    return !datagram->truncated && receive(changed) ? AB_DATAGRAM_CHANGED : AB_DATAGRAM_LOST;
 }

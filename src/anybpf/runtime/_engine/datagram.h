@@ -14,8 +14,8 @@ typedef struct ab_datagram {
     int truncated;       /* `data` is only its beginning: it can pass or not, but not be changed */
 } ab_datagram;
 
-/* What becomes of the packet. LOST: the program let it pass, but made of it what cannot go on from here: another EtherType, a
- * header whose lengths are not the packet's, or a change to a packet of which only the beginning is there. */
+/* What becomes of the packet. LOST: the program let it pass, but made of it what cannot go on from here: another EtherType, an
+ * IP header that says more than there is, or a change to a packet of which only the beginning is there. */
 enum ab_datagram_fate { AB_DATAGRAM_PASSES, AB_DATAGRAM_CHANGED, AB_DATAGRAM_STOPS, AB_DATAGRAM_LOST };
 
 /* Runs the chain on a packet. After CHANGED, `*changed` is what the packet has become, in the point's event, from its network
