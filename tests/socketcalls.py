@@ -200,7 +200,8 @@ struct {
 } seen SEC(".maps");
 
 struct bound {
-    uint64_t calls, process_id, pid_tgid;
+    uint64_t calls, process_id, pid_tgid, start_key, thread_time;
+    int64_t admin;
     uint8_t address[16], length, operation, protocol, app_id[64];
 };
 struct {
@@ -217,6 +218,9 @@ SEC("bind") int bound_to(bind_md_t *ctx) {
     b->calls++;
     b->process_id = ctx->process_id;
     b->pid_tgid = bpf_get_current_pid_tgid();
+    b->start_key = bpf_get_current_process_start_key();
+    b->thread_time = bpf_get_current_thread_create_time();
+    b->admin = bpf_is_current_admin(ctx);
     __builtin_memcpy(b->address, ctx->socket_address, sizeof b->address);
     b->length = ctx->socket_address_length;
     b->operation = ctx->operation;
@@ -277,7 +281,7 @@ NOTE("cgroup/listen6", 9, 6, MOVE6)
 """
 
 _WINDOWS_SEEN = struct.Struct("=QQQQI16s16sII2s2s")
-_BOUND = struct.Struct("=QQQ16sBBB64s5x")
+_BOUND = struct.Struct("=QQQQQq16sBBB64s5x")
 
 
 @dataclass(frozen=True)
@@ -309,6 +313,9 @@ class Bound:
     calls: int
     process_id: int
     pid_tgid: int
+    start_key: int
+    thread_time: int
+    admin: int
     address: bytes
     length: int
     operation: int

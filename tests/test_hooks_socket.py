@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 import threading
 from dataclasses import replace
 
@@ -181,6 +183,9 @@ def test_bind_contexts(windows, operation, kind, six):
         calls=1,
         process_id=70,
         pid_tgid=70 << 32 | 71,
+        start_key=0,
+        thread_time=0,
+        admin=-EPERM if sys.platform == "win32" else 0,
         address=struct.pack("=HHI8x", 2, 0x1234, host),
         length=16,
         operation=0 if operation is Operation.BIND else 2,
@@ -189,11 +194,15 @@ def test_bind_contexts(windows, operation, kind, six):
     )
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="users have no numbers on Windows")
+def test_the_superuser_is_an_administrator(windows):
+    """Of another process's calls, those of user 0 are an administrator's."""
+    decide(windows, "bind", SocketCall(Operation.BIND, 2, STREAM, 0, Address(HOST4, 80), None, replace(TASK, uid=0)))
+    assert Bound.parse(windows.maps["bound"].raw[bytes(4)]).admin == 1
+
+
 def test_calls_of_this_thread(linux, windows):
     """Without a task, programs see the thread that asks, and the executable of this process."""
-    import os
-    import sys
-
     decide(linux, "cgroup/connect4", call_of("cgroup/connect4", task=None, cookie=0))
     seen = Seen.parse(linux.maps["seen"].raw[(2).to_bytes(4, "little")])
     assert seen.pid_tgid == os.getpid() << 32 | threading.get_native_id()
@@ -205,6 +214,9 @@ def test_calls_of_this_thread(linux, windows):
     bound = Bound.parse(windows.maps["bound"].raw[bytes(4)])
     name = os.path.basename(os.path.realpath(sys.executable)).encode("utf-16-le")
     assert bound.process_id == os.getpid()
+    assert bound.start_key != 0
+    assert bound.thread_time != 0
+    assert bound.admin in (0, 1)
     assert bound.app_id == name[:64].ljust(64, b"\0")
 
 
