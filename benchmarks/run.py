@@ -24,6 +24,7 @@ import live
 import maps
 import records
 import request_policy
+import service
 import socket_calls
 from measure import Figure
 from rich.console import Console
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "maps": maps.measure,
     "records": records.measure,
     "request-policy": request_policy.measure,
+    "service": service.measure,
     "socket-calls": socket_calls.measure,
     "live": live.measure,
     "kernel": kernel.measure,

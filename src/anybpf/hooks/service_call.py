@@ -29,16 +29,18 @@ def fire(_service, *, {parameters}):
     except _IndexError:
         _event = _make()
     _verdict = _fire(_chain, _event, _data, _len(_data), _context, {writable})
-    if _verdict in _outcomes:
-        _push(_event)
-        return _outcomes[_verdict]
-    return _other(_event, _verdict, _context, _data)
+    try:
+        _outcome = _outcomes[_verdict]
+    except _KeyError:
+        return _other(_event, _verdict, _context, _data)
+    _push(_event)
+    return _outcome
 """
 _PACK = """\
 def pack(_service, *, {parameters}):
     try:
 {checks}\
-        return _pack({values}) + {data}
+        return _pack({values}) + ({data})
     except (_Error, _TypeError) as problem:
         raise _invalid({fields}) from problem
 """
@@ -61,7 +63,6 @@ def compile_pack(layout: Layout) -> Callable[..., bytes]:
 
 
 def _compiled(layout: Layout, template: str, name: str, names: Mapping[str, Any], **more: object) -> Callable[..., Any]:
-    buffers = "".join(f"{buffer.name}, " for buffer in layout.buffers)
     lengths = [f"_len({buffer.name})" for buffer in layout.buffers]
     text = template.format(
         parameters=", ".join(_parameter(field) for field in layout.fields),
@@ -70,7 +71,7 @@ def _compiled(layout: Layout, template: str, name: str, names: Mapping[str, Any]
             for field in layout.scalars
             if isinstance(field, Bytes)
         ),
-        data=f'b"".join(({buffers}))' if buffers else 'b""',
+        data=_data(layout),
         values=", ".join([*lengths, *(scalar.name for scalar in layout.scalars)]),
         fields=", ".join(f"{field.name}={field.name}" for field in layout.fields),
         **more,
@@ -79,12 +80,22 @@ def _compiled(layout: Layout, template: str, name: str, names: Mapping[str, Any]
     def invalid(**values: object) -> EventError:
         return _invalid(layout, values)
 
-    builtins = {"_len": len, "_TypeError": TypeError, "_IndexError": IndexError}  # fields may have their names
-    space: dict[str, Any] = {**builtins, "_pack": layout.record.pack, "_Error": struct.error, "_invalid": invalid}
+    # Fields may have the names of builtins, so the text finds these by others.
+    space: dict[str, Any] = {f"_{one.__name__}": one for one in (len, bytes, TypeError, IndexError, KeyError)}
+    space |= {"_pack": layout.record.pack, "_Error": struct.error, "_invalid": invalid}
     space |= {f"_{key}": value for key, value in names.items()}
     exec(compile(text, f"<{layout.context.name}>", "exec"), space)
     made: Callable[..., Any] = space[name]
     return made
+
+
+def _data(layout: Layout) -> str:
+    """Return the expression for the buffers' bytes, one behind the other."""
+    names = [buffer.name for buffer in layout.buffers]
+    if not names:
+        return 'b""'
+    joined = f'b"".join(({", ".join(names)},))'  # takes whatever is bytes-like, and nothing else
+    return f"{names[0]} if {names[0]}.__class__ is _bytes else {joined}" if len(names) == 1 else joined
 
 
 def _parameter(field: Field) -> str:

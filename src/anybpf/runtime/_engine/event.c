@@ -16,7 +16,7 @@ ab_event *ab_event_create(uint32_t kind, uint32_t context_size, uint32_t capacit
     if (kind == AB_EVENT_SKB && context_size < AB_SKB_SIZE) return NULL;
     if (capacity < AB_EVENT_MIN_CAPACITY) capacity = AB_EVENT_MIN_CAPACITY;
     size_t size = (size_t)AB_EVENT_HEADROOM + capacity + AB_EVENT_TAILROOM;
-    ab_event *event = calloc(1, sizeof(ab_event) + context_size);
+    ab_event *event = calloc(1, sizeof(ab_event) + context_size + AB_COPY_BLOCK);
     if (event == NULL) return NULL;
     event->hard_start = calloc(1, size);
     if (event->hard_start == NULL) {
@@ -75,24 +75,6 @@ int ab_event_set_buffers(ab_event *event, uint32_t count) {
     return 0;
 }
 
-/* Turns the lengths that the context was loaded with into pointers. They are never NULL: the verifier counts on it. */
-static int point_buffers(ab_event *event) {
-    ab_buffer_bounds *bounds = (ab_buffer_bounds *)(void *)(event + 1);
-    uint8_t *at = event->data;
-    int error = 0;
-    for (uint32_t i = 0; i < event->buffers; i++) {
-        uint64_t length = bounds[i].end;
-        if (length > (uint64_t)(event->data_end - at)) {
-            length = 0;
-            error = -AB_EINVAL;
-        }
-        bounds[i].start = (uint64_t)(uintptr_t)at;
-        at += length;
-        bounds[i].end = (uint64_t)(uintptr_t)at;
-    }
-    return error;
-}
-
 /* Puts a packet of `length` bytes at AB_EVENT_HEADROOM and copies the context's bytes (zeros when `context` is NULL).
  * A __sk_buff's length always, its protocol and packet type where the context leaves them zero, come from the packet. */
 int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const uint8_t *context) {
@@ -109,7 +91,7 @@ int ab_event_load(ab_event *event, const uint8_t *packet, uint32_t length, const
     if (event->kind == AB_EVENT_SKB) ab_skb_describe(event, packet, length);
     if (event->buffers == 0) return 0;
     if (context == NULL) ((ab_buffer_bounds *)(void *)(event + 1))->end = length; /* all of it is the first buffer's */
-    return point_buffers(event);
+    return ab_event_point_buffers(event);
 }
 
 /* The first `size` bytes loaded become metadata before the packet: what a context with xdp_md.data > 0 asks of a test run. */

@@ -17,8 +17,9 @@
 #define AB_COPY_BLOCK 64u
 #define AB_COPY_SHORT 256u
 
-/* Copies a packet; `readable` is how far its source reaches. Most packets are short, and a call of memcpy costs more than the
- * copy: those are copied in whole blocks, as far as the source allows. The event's tail room takes what is too much. */
+/* Copies a packet, or a context; `readable` is how far its source reaches. Most are short, and a call of memcpy costs more than the
+ * copy: those are copied in whole blocks, as far as the source allows. The event's tail room, and a block behind its context, take
+ * what is too much. */
 static inline void ab_packet_copy(uint8_t *to, const uint8_t *from, uint32_t length, uint64_t readable) {
     uint32_t blocks = (length + AB_COPY_BLOCK - 1) / AB_COPY_BLOCK;
     if (length <= AB_COPY_SHORT && (uint64_t)blocks * AB_COPY_BLOCK <= readable) {
@@ -27,6 +28,25 @@ static inline void ab_packet_copy(uint8_t *to, const uint8_t *from, uint32_t len
     } else if (length != 0) {
         memcpy(to, from, length);
     }
+}
+
+/* Turns the lengths that the context was loaded with into pointers. They are never NULL: the verifier counts on it. Lengths that
+ * the data do not have are 0, and -AB_EINVAL. */
+static inline int ab_event_point_buffers(ab_event *event) {
+    ab_buffer_bounds *bounds = (ab_buffer_bounds *)(void *)(event + 1);
+    uint8_t *at = event->data;
+    int error = 0;
+    for (uint32_t i = 0; i < event->buffers; i++) {
+        uint64_t length = bounds[i].end;
+        if (length > (uint64_t)(event->data_end - at)) {
+            length = 0;
+            error = -AB_EINVAL;
+        }
+        bounds[i].start = (uint64_t)(uintptr_t)at;
+        at += length;
+        bounds[i].end = (uint64_t)(uintptr_t)at;
+    }
+    return error;
 }
 
 /* __sk_buff.protocol, a big-endian number, from the Ethernet header (eth_type_trans). */

@@ -3,6 +3,7 @@
 
 #include "api_fire.h"
 #include "chain.h"
+#include "event_load.h"
 
 /* The context's bytes behind the buffers' pointers. */
 static uint32_t scalars_at(const ab_event *event) { return event->buffers * (uint32_t)sizeof(ab_buffer_bounds); }
@@ -31,6 +32,15 @@ static int64_t buffers_length(const ab_event *event, const uint8_t *record, uint
     return total > AB_EVENT_MAX_LENGTH ? -AB_EMSGSIZE : (int64_t)total;
 }
 
+/* What ab_event_load does, for a record of which `readable` bytes are left. */
+static inline int load_record(ab_event *event, const uint8_t *record, uint32_t data, uint64_t readable) {
+    uint32_t size = event->context_size;
+    if (!ab_event_fits(event, data)) return ab_event_load(event, record + size, data, record);
+    ab_packet_copy(ab_event_place(event, data), record + size, data, readable - size);
+    ab_packet_copy((uint8_t *)(event + 1), record, size, readable);
+    return ab_event_point_buffers(event);
+}
+
 static int run_records(ab_chain *chain, ab_session *session, ab_event *event, ab_fire_batch *batch) {
     uint64_t size = event->context_size, start = scalars_at(event), length = batch->length, position = 0, count = 0;
     int error = 0;
@@ -41,7 +51,7 @@ static int run_records(ab_chain *chain, ab_session *session, ab_event *event, ab
         int64_t data = buffers_length(event, record, length - position - size);
         error = (int)(data < 0 ? data : count == batch->capacity ? -AB_ENOSPC : 0);
         if (error) break;
-        error = ab_event_load(event, record + size, (uint32_t)data, record);
+        error = load_record(event, record, (uint32_t)data, length - position);
         if (error) break;
         batch->verdicts[count++] = (uint8_t)ab_chain_run(chain, session, event);
         if (batch->write_back) {
