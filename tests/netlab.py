@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import json
 import os
@@ -50,11 +51,25 @@ def require(*tools: str) -> None:
     """Skip the test where network namespaces cannot be made, or one of ``tools`` (keys of PACKAGES) is missing."""
     if not sys.platform.startswith("linux"):
         pytest.skip("needs Linux's network namespaces")
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to make network namespaces")
     for tool in ("ip", *tools):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool} (Debian package {PACKAGES[tool]})")
+    if problem := _obstacle():
+        pytest.skip(f"needs network namespaces with veth interfaces: {problem}")
+
+
+@functools.cache
+def _obstacle() -> str:
+    """Why this process cannot make namespaces and interfaces, in the words of ``ip``; "" when it can."""
+    name = f"any{os.getpid()}probe"
+    try:
+        for command in (("ip", "netns", "add", name), ("ip", "-n", name, "link", "add", "type", "veth")):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            if done.returncode:
+                return done.stderr.strip()
+        return ""
+    finally:
+        subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
 
 
 @dataclass(frozen=True)

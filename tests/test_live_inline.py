@@ -134,12 +134,13 @@ def test_firewall(net):
         loaded.maps["rules"].raw[rule(net.a, 5555, net.b, 80)] = allow
         assert fetch(net.a, net.b, "--local-port", "5555", seconds=1) is None
         assert ping(net.a, net.b.address, patience=0.3) == set()
-        loaded.maps["rules"].raw[rule(net.b, 80, net.a, 5556)] = allow
-        loaded.maps["rules"].raw[rule(net.a, 5556, net.b, 80)] = allow
+        for port in (5556, 5557):
+            loaded.maps["rules"].raw[rule(net.a, port, net.b, 80)] = allow
+            loaded.maps["rules"].raw[rule(net.b, 80, net.a, port)] = allow
         assert fetch(net.a, net.b, "--local-port", "5556") == b"hello\n"
         network = struct.pack("<I", 32) + socket.inet_aton(net.a.address)
         loaded.maps["denied"].raw[network] = struct.pack("<I", 0)
-        assert fetch(net.a, net.b, "--local-port", "5556", seconds=1) is None
+        assert fetch(net.a, net.b, "--local-port", "5557", seconds=1) is None
         assert all(sum(loaded.maps["verdicts"][verdict]) for verdict in range(3))
 
 
