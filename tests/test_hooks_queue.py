@@ -22,7 +22,7 @@ import pytest
 import anybpf
 from anybpf.elf import from_instructions
 from anybpf.errors import HookError, UnsupportedError
-from anybpf.hooks.nfqueue import expressions
+from anybpf.hooks.nfqueue import QueueRule, expressions
 from anybpf.hooks.queue import Queue, from_argument
 from anybpf.isa import assemble
 from anybpf.runtime import Link, Object, Program
@@ -224,6 +224,15 @@ def frame(net: Net, size: int = 60, port: int = 9) -> bytes:
 def queues(host: Host) -> str:
     """What the kernel says of a host's queues."""
     return host.run("cat", "/proc/net/netfilter/nfnetlink_queue").stdout
+
+
+def descriptors() -> dict[int, str]:
+    """What this process has open."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
 
 
 def threads() -> list[str]:
@@ -484,12 +493,30 @@ def test_a_queue_in_use(net: Net) -> None:
     """Who asks for a queue that somebody else serves is told so, and nothing of the attempt is left."""
     held = Queue(NUMBER, chain="input")
     with queue(net.b, program(PASS), held):
-        descriptors = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         with pytest.raises(HookError, match=f"^netfilter queue {NUMBER} is in use by another program"):
             queue(net.b, program(DROP), Queue(NUMBER))
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert descriptors() == before
         assert ping(net, net.b.address) == {1, 2}
         queue(net.b, program(DROP), Queue(NUMBER + 1)).detach()  # another number is free
+
+
+def test_a_queue_that_fails(net: Net) -> None:
+    """When the queue's socket fails, who waits is told why, packets go on unseen, and detaching works all the same."""
+    hook = Queue(NUMBER)
+    with net.b.entered(), QueueRule(NUMBER, "input", None), open(os.devnull, "rb") as nothing:
+        before = descriptors()
+        with queue(net.b, program(DROP), hook) as link:
+            opened = descriptors().items() - before.items()
+            (socket_of_ours,) = (number for number, target in opened if target.startswith("socket:"))
+            os.dup2(nothing.fileno(), socket_of_ours)
+            ping(net, net.b.address, 1, wait=0.3)  # wakes it
+            with pytest.raises(HookError, match=f"^netfilter queue {NUMBER} ended: "):
+                hook.wait(30)
+            assert ping(net, net.b.address) == {1, 2}
+        assert not link.attached
+        assert descriptors() == before
+    assert threads() == []
 
 
 def test_without_the_privilege(net: Net) -> None:

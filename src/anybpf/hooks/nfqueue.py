@@ -82,6 +82,10 @@ class QueueSocket(NetfilterSocket):
         """From now on let packets go on at once, as if there were no queue; those that wait in it stay."""
         self.send(self._configure(be32(_LENGTH, 0), be32(_MASK, _FAIL_OPEN), be32(_FLAGS, _FAIL_OPEN)))
 
+    def release(self) -> None:
+        """Give the queue up: packets bypass it, those that wait are dropped. What was counted can still be read."""
+        super().close()
+
     @property
     def dropped(self) -> int:
         """Packets that the kernel dropped because they found no room here. 0 where it does not let us see."""

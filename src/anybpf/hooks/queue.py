@@ -132,7 +132,7 @@ class Queue(LiveHook):
     def _serve(self, native: Any, packets: QueueSocket) -> None:
         error = lib.ab_nfqueue_serve(native)
         if error:
-            packets.close()  # what comes from now on bypasses the queue
+            packets.release()
             self._fail(HookError(f"netfilter queue {self.number} ended: {os.strerror(-error)}"))
 
     def _settle(self, native: Any, packets: QueueSocket, thread: threading.Thread) -> None:
