@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anybpf.hooks.queue import Queue
     from anybpf.hooks.service import Outcome, Service
     from anybpf.hooks.service_limits import Limits
+    from anybpf.hooks.tap import Tap
     from anybpf.hooks.windivert import WinDivert
     from anybpf.hooks.windivert_sockets import WinDivertSockets
 
@@ -33,6 +34,7 @@ _HOMES = {
     "PcapLink": "pcap",
     "Queue": "queue",
     "Service": "service",
+    "Tap": "tap",
     "Totals": "pcap",
     "WinDivert": "windivert",
     "WinDivertSockets": "windivert_sockets",
@@ -51,6 +53,7 @@ __all__ = (
     "PcapLink",
     "Queue",
     "Service",
+    "Tap",
     "Totals",
     "WinDivert",
     "WinDivertSockets",

@@ -45,9 +45,13 @@ class Inline(LiveHook):
 
     @property
     def dropped(self) -> int:
-        """Frames lost by us so far: a full ring, no room to send, a frame not readable, a redirect to nowhere."""
+        """Frames lost by us since a program was first attached.
+
+        They found a ring full on arrival or on departure, could not be read whole, were too long for the interface to
+        send them, or were redirected to nowhere.
+        """
         wire = self._wire
-        return self._dropped + (wire.dropped if wire is not None else 0)
+        return self._dropped if wire is None else wire.dropped
 
     def _open(self, point: AttachPoint) -> None:
         with contextlib.ExitStack() as opened:
@@ -64,7 +68,7 @@ class Inline(LiveHook):
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
-            self._dropped += wire.dropped
+            self._dropped = wire.dropped
 
     def __repr__(self) -> str:
         return f"Inline({self.a!r}, {self.b!r})"

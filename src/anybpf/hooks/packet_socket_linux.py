@@ -2,7 +2,8 @@
 
 The kernel says with each frame what it left to the hardware (PACKET_VNET_HDR): checksums that are not there yet, and
 several packets in one. The engine completes and cuts them, so no offload has to be switched off. VLAN tags that the
-kernel took out are put back. While the port receives, the interface is promiscuous; closing the socket ends that.
+kernel took out are put back. Packets merged inside a tunnel (VXLAN, GRE) the kernel cannot describe to a packet socket;
+it counts them as lost. While the port receives, the interface is promiscuous; closing the socket ends that.
 
 The host's own stack still sees what arrives: it drops frames for other hosts' addresses, and answers, for instance, ARP
 requests for its own. Interfaces that are joined should have no addresses.

@@ -49,9 +49,9 @@ class Tap(LiveHook):
 
     @property
     def dropped(self) -> int:
-        """Frames lost by us so far: no room where they were to go, a redirect to nowhere."""
+        """Frames lost by us since a program was first attached: no room where they led, a redirect to nowhere."""
         wire = self._wire
-        return self._dropped + (wire.dropped if wire is not None else 0)
+        return self._dropped if wire is None else wire.dropped
 
     def receive(self, timeout: float | None = None) -> bytes | None:
         """Return the next frame that passed; None when none came within ``timeout`` seconds (None: wait for ever).
@@ -96,7 +96,7 @@ class Tap(LiveHook):
         self._device = self._outbox = None
         if wire is not None:
             wire.close()
-            self._dropped += wire.dropped
+            self._dropped = wire.dropped
 
     def __repr__(self) -> str:
         return f"Tap({self.interface!r}{f', to={self.to!r}' if self.to is not None else ''})"
