@@ -235,7 +235,18 @@ def test_filters_are_understood(kind: int, whole: bool) -> None:
         call = to_call(told, str)
         assert call is not None
         made = block_filter(call, whole_process=whole)
-        assert pydivert.Divert.check_filter(made, pydivert.Layer.SOCKET) == (True, 0, ""), made
+        valid, position, message = pydivert.Divert.check_filter(made, pydivert.Layer.SOCKET)
+        assert valid, f"{made!r} is wrong at {position}: {message}"
+
+
+def test_the_program_of_a_process() -> None:
+    """Windows tells the name of a process's executable, and nothing where there is no such process."""
+    if sys.platform != "win32":
+        pytest.skip("asks Windows")
+    from anybpf.hooks.windivert_process import image_name
+
+    assert image_name(os.getpid()).lower() == os.path.basename(sys.executable).lower()
+    assert image_name(1) == ""  # process ids are multiples of four
 
 
 def test_elsewhere() -> None:
