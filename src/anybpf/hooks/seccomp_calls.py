@@ -16,7 +16,7 @@ from typing import Final
 from anybpf.hooks import seccomp_memory as memory
 from anybpf.hooks import seccomp_ports as ports
 from anybpf.hooks.seccomp_bound import BoundSockets
-from anybpf.hooks.seccomp_held import Answer, Give, HeldCall, Outcome, Proceed, Wait, then
+from anybpf.hooks.seccomp_held import Answer, Give, Gone, HeldCall, Outcome, Proceed, Wait, then
 from anybpf.hooks.seccomp_memory import MemoryFault, Message
 from anybpf.hooks.socket_address import AF_INET, AF_INET6, AF_UNSPEC, decode, encode, family_of
 from anybpf.hooks.socket_call import Address, Decision, Operation, SocketCall
@@ -56,9 +56,14 @@ class Calls:
             "sendmmsg": self._sendmmsg,
         }
 
-    def carry_out(self, held: HeldCall) -> Outcome:
-        """Decide and, unless it must wait, carry out one call."""
+    def carry_out(self, held: HeldCall, again: Callable[[], Outcome] | None = None) -> Outcome:
+        """Decide and, unless it must wait, carry out one call.
+
+        :param again: of the :class:`Wait` that came of it before.
+        """
         try:
+            if again is not None:
+                return again()
             if held.name != "socket":
                 if held.socket < 0:
                     return Answer(held.socket)
@@ -66,7 +71,7 @@ class Calls:
                     return Proceed()
             return self._handlers[held.name](held)
         except MemoryFault as fault:
-            return Answer(-fault.error)
+            return Gone() if fault.gone else Answer(-fault.error)
 
     def close(self) -> None:
         """Report the sockets closed last, and let go of everything."""
@@ -184,12 +189,16 @@ class Calls:
                 break
             lib.ab_socket_reset(accepted)
             os.close(accepted)
+        given = Give(accepted, bool(flags & _SOCK_CLOEXEC), remote)
         try:
             self._tell_peer(held, remote)
-        except MemoryFault:
-            os.close(accepted)
+        except MemoryFault as fault:
+            if fault.gone:
+                self.undelivered(held, given)
+            else:
+                os.close(accepted)
             raise
-        return Give(accepted, bool(flags & _SOCK_CLOEXEC), remote)
+        return given
 
     def _next_connection(self, held: HeldCall, flags: int) -> tuple[int, Address | None]:
         waiting = self._undelivered.pop(held.cookie, None)

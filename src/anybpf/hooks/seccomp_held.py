@@ -13,7 +13,7 @@ from anybpf.hooks.socket_address import AF_UNSPEC, decode, family_of
 from anybpf.hooks.socket_call import Address, Operation, SocketCall, Task
 from anybpf.runtime.engine import ffi, lib
 
-__all__ = ("Answer", "Give", "HeldCall", "Outcome", "Proceed", "Wait", "then")
+__all__ = ("Answer", "Give", "Gone", "HeldCall", "Outcome", "Proceed", "Wait", "then")
 
 
 class HeldCall:
@@ -122,6 +122,11 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """The caller was interrupted: there is nobody to be answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Give:
     """The call returns a copy of ``descriptor``, which is ours to close; the connection came from ``peer``."""
 
@@ -144,7 +149,7 @@ class Wait:
     late: int = -errno.EAGAIN
 
 
-Outcome = Answer | Proceed | Give | Wait
+Outcome = Answer | Proceed | Gone | Give | Wait
 
 
 def then(outcome: Outcome, finish: Callable[[int], int]) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from errno import EFAULT, EMSGSIZE, ENOBUFS
+from errno import EFAULT, EMSGSIZE, ENOBUFS, ENOENT, ESRCH
 from typing import Final
 
 from anybpf.hooks.seccomp_held import HeldCall
@@ -28,10 +28,14 @@ _MSG_ZEROCOPY: Final = 0x4000000
 
 
 class MemoryFault(Exception):
-    """The caller's memory cannot be had; carries the error number that its call fails with."""
+    """The caller's memory cannot be had.
+
+    :param error: the error number that its call fails with; ENOENT or ESRCH: the caller waits no more.
+    """
 
     def __init__(self, error: int) -> None:
         self.error = error
+        self.gone = error in (ENOENT, ESRCH)
         super().__init__(error)
 
 
@@ -61,7 +65,7 @@ def read(held: HeldCall, address: int, size: int) -> bytes:
     if not size:
         return b""
     buffer = ffi.new("uint8_t[]", size)
-    copied = lib.ab_process_read(held, address, buffer, size)
+    copied = lib.ab_seccomp_read(held.listener, held.id, held.thread, address, buffer, size)
     if copied != size:
         raise MemoryFault(EFAULT if copied >= 0 else -copied)
     return bytes(ffi.buffer(buffer))
@@ -72,7 +76,7 @@ def write(held: HeldCall, address: int, data: bytes) -> None:
 
     :raises MemoryFault: there is no room.
     """
-    copied = lib.ab_process_write(held, address, data, len(data))
+    copied = lib.ab_seccomp_write(held.listener, held.id, held.thread, address, data, len(data))
     if copied != len(data):
         raise MemoryFault(EFAULT if copied >= 0 else -copied)
 

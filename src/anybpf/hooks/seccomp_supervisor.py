@@ -20,7 +20,7 @@ from typing import Final, Self
 from anybpf.errors import HookError
 from anybpf.hooks.seccomp_calls import Calls
 from anybpf.hooks.seccomp_filter import Architecture, Call
-from anybpf.hooks.seccomp_held import Answer, Give, HeldCall, Outcome, Proceed, Wait
+from anybpf.hooks.seccomp_held import Answer, Give, Gone, HeldCall, Outcome, Proceed, Wait
 from anybpf.runtime.engine import ffi, lib
 
 __all__ = ("Supervisor",)
@@ -115,11 +115,11 @@ class Supervisor:
         if told is not None and told[0] == held.key:
             self._finish(held, Answer(told[1]))
             return
-        self._finish(held, self._carried_out(held, self._calls.carry_out))
+        self._finish(held, self._carried_out(held))
 
-    def _carried_out(self, held: HeldCall, step: Callable[[HeldCall], Outcome]) -> Outcome:
+    def _carried_out(self, held: HeldCall, again: Callable[[], Outcome] | None = None) -> Outcome:
         try:
-            return step(held)
+            return self._calls.carry_out(held, again)
         except Exception as error:  # whatever is wrong with us, the caller must not hang, and may not pass
             warnings.warn(f"{held.name} of process {held.task.pid} was denied: {error!r}", stacklevel=2)
             return Answer(-errno.EPERM)
@@ -132,6 +132,8 @@ class Supervisor:
                     self._remember(held, value)
             case Proceed():
                 lib.ab_seccomp_proceed(self._listener, held.id)
+            case Gone():
+                pass
             case Give():
                 self._give(held, outcome)
             case Wait():
@@ -169,7 +171,7 @@ class Supervisor:
             self._put_back(descriptor)
             os.close(descriptor)
             return
-        outcome = self._carried_out(waiting.held, lambda _: waiting.wait.again())
+        outcome = self._carried_out(waiting.held, waiting.wait.again)
         if isinstance(outcome, Wait):
             waiting.wait = outcome
             return
