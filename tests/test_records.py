@@ -387,6 +387,8 @@ TYPED = """
 struct event { __u32 number; __u16 flags; __u8 name[6]; };
 struct other { __u64 a; };
 struct other unused_so_that_its_type_is_kept;
+union bomb { __u16 a[30000], b[30000], c[30000]; };
+union bomb unused, too;
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 4096);
@@ -420,5 +422,7 @@ def test_records_have_the_type_that_the_object_gives_them(tmp_path: Path) -> Non
         assert other.a == int.from_bytes(struct.pack("=IH2s", 7, 3, b"ab"), "little")
         with pytest.raises(MapError, match="'bare' declares no type"):
             loaded.maps["bare"].records(typed=True)
+        with pytest.raises(MapError, match="more than 65536 bytes or values"):
+            loaded.maps["bare"].records(typed="bomb")
         with pytest.raises(MapError, match="no struct, union or typedef 'missing'"):
             loaded.maps["bare"].records(typed="missing")

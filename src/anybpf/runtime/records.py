@@ -19,7 +19,7 @@ from anybpf.btf.types import Struct, Typedef
 from anybpf.errors import MapError
 from anybpf.runtime._engine import ffi, lib
 from anybpf.runtime.native_map import split_records
-from anybpf.runtime.typed import codec_for
+from anybpf.runtime.typed import codec_for, values_in
 
 if TYPE_CHECKING:
     from anybpf.runtime.maps import Map
@@ -31,6 +31,8 @@ _EINVAL, _ENOSPC = 22, 28
 #: Bytes (unless one record is longer) and records that one crossing takes at most.
 BATCH_BYTES, BATCH_RECORDS = 1 << 18, 1 << 12
 _INT32_MAX = 0x7FFFFFFF
+#: Bytes of a record's type, and values in it: whoever made the object decides what decoding a record costs.
+_LARGEST = 1 << 16
 
 _Taken = TypeVar("_Taken")
 
@@ -274,7 +276,9 @@ def _decoder(records_of: Map, typed: str | bool) -> Callable[[bytes], Any]:
         remedy = "declare it with __type(value, struct ...) in the map, or use it in a global variable"
         raise MapError(_EINVAL, f"{wanted}; {remedy}")
     size = btf.size_of(found)
-    decode = codec_for(btf, found, size).decode
+    if size > _LARGEST or values_in(codec := codec_for(btf, found, size)) > _LARGEST:
+        raise MapError(_EINVAL, f"records of map {name!r} have a type of more than {_LARGEST} bytes or values")
+    decode = codec.decode
     return lambda data: decode(data if len(data) == size else data[:size].ljust(size, b"\0"))
 
 

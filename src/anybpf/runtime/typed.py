@@ -19,7 +19,7 @@ from anybpf.btf import types as t
 from anybpf.btf.table import MAX_DEPTH
 from anybpf.errors import BtfError
 
-__all__ = ("BytesCodec", "Codec", "Record", "codec_for", "spin_lock_offset")
+__all__ = ("BytesCodec", "Codec", "Record", "codec_for", "spin_lock_offset", "values_in")
 
 _ORDER: Literal["little", "big"] = "little" if sys.byteorder == "little" else "big"
 
@@ -284,6 +284,17 @@ def codec_for(btf: Btf | None, type_id: int, size: int) -> Codec:
         except BtfError:
             pass
     return _Integer(size) if size in (4, 8) else BytesCodec(size)
+
+
+def values_in(codec: Codec) -> int:
+    """Return how many Python values decoding makes: members of a union, which lie over one another, count each."""
+    match codec:
+        case _Array():
+            return 1 + codec.length * values_in(codec.element)
+        case _Struct():
+            return 1 + sum(values_in(field.codec) for field in codec.fields)
+        case _:
+            return 1
 
 
 def _codec(btf: Btf, type_id: int, depth: int) -> Codec:
