@@ -522,7 +522,10 @@ def test_an_interface_that_is_gone_ends_it(bench: Bench) -> None:
 
 def test_an_interface_that_goes_down_comes_back(bench: Bench) -> None:
     """While an interface is down nothing passes; when it is up again, everything does."""
+    subprocess.run(["ip", "link", "set", bench.near[0], "down"], check=True)
     with returning(PASS).attach(bench.hook):
+        subprocess.run(["ip", "link", "set", bench.near[0], "up"], check=True)
+        until(lambda: passes(bench))
         subprocess.run(["ip", "link", "set", bench.near[0], "down"], check=True)
         bench.b.send(told(1))
         assert not bench.hook.wait(0.3)
@@ -540,6 +543,7 @@ def passes(bench: Bench) -> bool:
     ("names", "message"),
     [
         (("no-such-if", "lo"), "^there is no interface 'no-such-if'; there are lo"),
+        (("a\0b", "lo"), r"^there is no interface 'a\\x00b'"),
         (("lo", "no-such-if"), r"^interface 'lo' carries no Ethernet frames \(its hardware type is 772\)$"),
     ],
 )

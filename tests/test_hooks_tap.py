@@ -268,6 +268,7 @@ def test_an_interface_that_is_deleted_ends_it(tap: Tap) -> None:
     [
         ("", None, "is no interface's name"),
         ("a/b", None, "is no interface's name"),
+        ("a\0\udc80", None, "is no interface's name"),
         ("sixteen-letters-", None, "is no interface's name"),
         ("lo", None, "^TAP interface 'lo' cannot be made: an interface of another kind has this name; choose another$"),
         ("", "no-such-if", "is no interface's name"),

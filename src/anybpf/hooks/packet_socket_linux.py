@@ -3,7 +3,8 @@
 The kernel says with each frame what it left to the hardware (PACKET_VNET_HDR): checksums that are not there yet, and
 several packets in one. The engine completes and cuts them, so no offload has to be switched off. VLAN tags that the
 kernel took out are put back. Packets merged inside a tunnel (VXLAN, GRE) the kernel cannot describe to a packet socket;
-it counts them as lost. While the port receives, the interface is promiscuous; closing the socket ends that.
+it counts them as lost. While the port receives, the interface is promiscuous; closing the socket ends that. What is
+sent bypasses the interface's queueing disciplines, and captures on this host do not show it.
 
 The host's own stack still sees what arrives: it drops frames for other hosts' addresses, and answers, for instance, ARP
 requests for its own. Interfaces that are joined should have no addresses.
@@ -11,6 +12,7 @@ requests for its own. Interfaces that are joined should have no addresses.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -91,7 +93,8 @@ class PacketSocket:
             except PermissionError:  # the system's limit holds without CAP_NET_ADMIN
                 self._socket.setsockopt(socket.SOL_SOCKET, _ORDINARY[option], _MERGED)
         if receive:
-            self._set(_IGNORE_OUTGOING, 1)
+            with contextlib.suppress(OSError):  # from Linux 4.20 on; the engine leaves them out as well
+                self._set(_IGNORE_OUTGOING, 1)
             self._set(_COPY_THRESH, 1)
             self._ring(_RX_RING, frames[0], size)
         self._ring(_TX_RING, frames[1], size)
@@ -175,6 +178,6 @@ def interface_index(interface: str) -> int:
     """Return the interface's number; HookError when there is no such interface."""
     try:
         return socket.if_nametoindex(interface)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name of anything, with a NUL in it, say
         known = ", ".join(name for _, name in socket.if_nameindex())
         raise HookError(f"there is no interface {interface!r}; there are {known}") from None

@@ -37,7 +37,7 @@ class TapDevice:
     lost = 0  # what does not fit into the interface's queue, the host's stack counts as its own
 
     def __init__(self, name: str) -> None:
-        if not 0 < len(name.encode()) <= _NAME_MAX or "/" in name or not name.isprintable() or " " in name:
+        if not name.isprintable() or not 0 < len(name.encode()) <= _NAME_MAX or "/" in name or " " in name:
             raise HookError(f"{name!r} is no interface's name; give 1 to {_NAME_MAX} characters without spaces or /")
         self.name = name
         try:

@@ -16,7 +16,7 @@
 #include "port.h"
 #include "segment.h"
 
-#define MERGED_MAX (65536u + 256u) /* bytes of the largest merged frame that is taken */
+#define MERGED_MAX (8u * 65536u + 256u) /* bytes of the largest merged frame that is taken: Linux's GSO_MAX_SIZE and headers */
 #define TOGETHER_MAX 4096u         /* bytes to stand in one piece */
 #define ADDRESSES 12u              /* bytes before a VLAN tag */
 #define TAG 4u
