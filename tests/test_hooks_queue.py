@@ -115,6 +115,24 @@ SEC("xdp") int header(struct xdp_md *ctx)
     return XDP_PASS;
 }
 """
+#: UDP datagrams to port 10 are dropped, those to port 11 go to port 12.
+BY_PORT = """
+    r2 = *(u32 *)(r1 + 4)
+    r1 = *(u32 *)(r1 + 0)
+    r3 = r1
+    r3 += 38
+    r0 = 2
+    if r3 > r2 goto end
+    r3 = *(u16 *)(r1 + 36)
+    if r3 == 0x0b00 goto change
+    if r3 != 0x0a00 goto end
+    r0 = 1
+    goto end
+    change:
+    *(u16 *)(r1 + 36) = 0x0c00
+    end:
+    exit
+"""
 
 
 @dataclass(frozen=True)
@@ -369,23 +387,6 @@ def test_detaching_loses_nothing(net: Net, tmp_path: Path) -> None:
 
 def test_every_packet_of_a_burst_gets_its_own_verdict(net: Net, tmp_path: Path) -> None:
     """Of many packets that wait at once, each passes, is dropped, or is changed, as the program said of it."""
-    by_port = """
-        r2 = *(u32 *)(r1 + 4)
-        r1 = *(u32 *)(r1 + 0)
-        r3 = r1
-        r3 += 38
-        r0 = 2
-        if r3 > r2 goto end
-        r3 = *(u16 *)(r1 + 36)
-        if r3 == 0x0b00 goto change
-        if r3 != 0x0a00 goto end
-        r0 = 1
-        goto end
-        change:
-        *(u16 *)(r1 + 36) = 0x0c00
-        end:
-        exit
-    """
     ports = (9, 10, 10, 11, 9, 11, 11, 10)
     count = 800 * len(ports)
     with net.b.entered(), contextlib.ExitStack() as stack:
@@ -396,7 +397,7 @@ def test_every_packet_of_a_burst_gets_its_own_verdict(net: Net, tmp_path: Path) 
             receiver.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
             receiver.bind((net.b.address, port))
             receiver.setblocking(False)
-        with queue(net.b, program(by_port), Queue(NUMBER, chain="input", depth=1 << 16)) as link:
+        with queue(net.b, program(BY_PORT), Queue(NUMBER, chain="input", depth=1 << 16)) as link:
             with net.a.flood([frame(net, port=port) for port in ports], tmp_path, count=count) as generator:
                 assert generator.finish() == count
             assert ping(net, net.b.address, 1) == {1}  # what came before it has been decided
@@ -405,6 +406,27 @@ def test_every_packet_of_a_burst_gets_its_own_verdict(net: Net, tmp_path: Path) 
             port: sum(1 for _ in iter(lambda r=receiver: received(r), None)) for port, receiver in receivers.items()
         }
     assert arrived == {9: count // 4, 10: 0, 11: 0, 12: count * 3 // 8}
+
+
+@pytest.mark.parametrize(("size", "changed"), [(20_000, True), (65_507, False)])
+def test_large_datagrams(net: Net, size: int, changed: bool) -> None:
+    """What came in fragments is seen whole; what is larger than the kernel hands over may pass, but not be changed."""
+    content, stack = os.urandom(size), contextlib.ExitStack()
+    with net.b.entered():
+        receivers = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
+        for receiver, port in zip(receivers, (9, 12), strict=True):
+            receiver.bind((net.b.address, port))
+            receiver.settimeout(20 if changed or port == 9 else 0.3)
+    with net.a.entered():
+        sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sender.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK: the program leaves the checksum as it is
+    with stack, queue(net.b, program(BY_PORT), Queue(NUMBER, chain="input")) as link:
+        sender.sendto(content, (net.b.address, 9))
+        assert receivers[0].recv(1 << 16) == content
+        sender.sendto(content, (net.b.address, 11))
+        with contextlib.nullcontext() if changed else pytest.raises(TimeoutError):
+            assert receivers[1].recv(1 << 16) == content
+        assert (link.stats.verdicts, link.stats.dropped) == ({PASS: 2}, int(not changed))
 
 
 def received(receiver: socket.socket) -> bytes | None:
