@@ -46,7 +46,7 @@ _NOTHING: Mapping[str, int | bytes] = MappingProxyType({})
 _GREATEST = 63
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     """What programs decided about one event.
 
@@ -57,6 +57,10 @@ class Outcome:
     value: int
     name: str
     written: Mapping[str, int | bytes] = field(default_factory=lambda: _NOTHING)
+
+    def __repr__(self) -> str:
+        written = "".join(f", {name}={value!r}" for name, value in self.written.items())
+        return f"<{self.name} ({self.value}){written}>"
 
 
 class Service(Hook):
