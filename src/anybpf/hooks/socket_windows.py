@@ -43,7 +43,10 @@ def _own_app() -> str:
 
 
 class _Bind(View):
-    """``bind_md_t``: explicit binds, and the closing of bound sockets.
+    """``bind_md_t``: binds, and the closing of bound sockets.
+
+    Windows also shows the bind that connecting, or sending from, an unbound socket implies; here binds are those that
+    somebody asked for.
 
     The address is always a ``SOCKADDR_IN`` in host byte order, with zeros for the host of an IPv6 address. A denied
     call fails with EACCES; what programs write to the address, and BIND_REDIRECT, have no effect; what they return
