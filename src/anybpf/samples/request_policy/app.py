@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
@@ -43,14 +43,16 @@ def create_app(application: Application = greet) -> Starlette:
 
     async def install(request: Request) -> Response:
         upload = bytearray()
-        async for chunk in request.stream():
-            upload += chunk
-            if len(upload) > LIMITS.object_bytes:
-                return _refused(Refusal(413, f"the object has more than {LIMITS.object_bytes} bytes"))
         try:
+            async for chunk in request.stream():
+                upload += chunk
+                if len(upload) > LIMITS.object_bytes:
+                    raise Refused(Refusal(413, f"the object has more than {LIMITS.object_bytes} bytes"))
             await holder.install(bytes(upload))
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody
         except Refused as refused:
-            return _refused(refused.refusal)
+            return JSONResponse(asdict(refused.refusal), status_code=refused.refusal.status)
         return JSONResponse(holder.status())
 
     async def show(request: Request) -> Response:
@@ -85,7 +87,3 @@ def create_app(application: Application = greet) -> Starlette:
         ],
         lifespan=lifespan,
     )
-
-
-def _refused(refusal: Refusal) -> Response:
-    return JSONResponse(asdict(refusal), status_code=refusal.status)

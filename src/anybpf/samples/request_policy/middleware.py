@@ -47,7 +47,7 @@ class PolicyMiddleware:
             client=_address(client[0]) if client else b"",
             method=scope.get("method", "GET")[:8].encode(errors="replace")[:8],
             content_length=length,
-            path=scope["path"].encode(errors="surrogateescape"),
+            path=scope["path"].encode(errors="surrogatepass"),
             query=scope["query_string"],
             user_agent=agent,
         )
