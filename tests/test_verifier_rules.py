@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from anybpf.btf.core import POISON
 from anybpf.verifier import FAILURES
 from verifying import GUARDED_VALUE, LOOKUP, PACKET, RETURN, VALUE, verdict_of
 
@@ -480,6 +481,7 @@ REFUSED: list[tuple[str, str, str] | tuple[str, str, str, str]] = [
     ("legacy-packet", "uses legacy loads in XDP", "r6 = r1\nr0 = *(u8 *)skb[12]\nexit"),
     ("legacy-packet", "uses legacy loads without the context in r6", "r6 = 0\nr0 = *(u8 *)skb[12]\nexit", "socket"),
     ("unknown-helper", "calls a number that nothing has", "call 60000" + RETURN),
+    ("missing-type", "uses a field that CO-RE did not find", f"call {POISON}" + RETURN),
     (
         "helper-not-allowed",
         "calls a helper of other program types",
