@@ -88,6 +88,7 @@ def command(
         links = [attach(hook, one, *objects[one.path]) for one in attachments]
         for link in links:
             resources.enter_context(link)
+        job.outlast_keys()
         try:
             process, supervisor = hook.start(command_line)
         except CommandError as failed:

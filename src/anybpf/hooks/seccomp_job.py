@@ -37,6 +37,9 @@ _STARTED, _STOPPED, _ENDED = range(3)  # with the command's process id, the sign
 _OWN_SIGNALS: Final = frozenset(
     {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 )
+_TERMINAL_SIGNALS: Final = (
+    signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
 #: What the supervisor keeps of its capabilities, by number: to signal, to bind to low ports for callers that may, and
 #: to look into callers of other users (CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_PTRACE).
 _CAPABILITIES: Final = 1 << 5 | 1 << 10 | 1 << 19
@@ -66,6 +69,16 @@ class Job:
         self._handle = -1
         self.status: int | None = None
         lib.ab_supervisor_adopt()
+
+    def outlast_keys(self) -> None:
+        """Ignore, from now on, what the terminal sends to its processes; to be called before the command is started.
+
+        This process leaves the terminal only after the command, which stays, has come from it. Handlers, other than
+        signals that are ignored, do not pass to the command.
+        """
+        for number in _TERMINAL_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
 
     def run(self, command: int, supervisor: Supervisor, ended: Callable[[int], None]) -> None:
         """Serve until no supervised process is left.
