@@ -344,6 +344,31 @@ def test_any_header(made: list[tuple[bytes, bytes]]) -> None:
     assert (len(driver.sent), lost) == (fits.count(True), fits.count(False))
 
 
+def test_a_driver_that_fails() -> None:
+    """When the driver fails, who waits is told why, and the driver is shut down so that packets go on."""
+    ended: list[str] = []
+
+    class Failing(Recorded):
+        def receive(self, packets: bytearray, addresses: bytearray) -> tuple[int, int]:
+            if not self.batches:
+                raise OSError(5, "the driver was unloaded")
+            return super().receive(packets, addresses)
+
+        def shutdown(self) -> None:
+            ended.append("shutdown")
+
+        def close(self) -> None:
+            ended.append("close")
+
+    driver = Failing([[ipv4(b"1")]])
+    hook = WinDivert(open=lambda filter, priority: driver)
+    with PASSES.attach(hook) as link:
+        with pytest.raises(HookError, match=r"^WinDivert ended: the driver was unloaded$"):
+            hook.wait(30)
+        assert ended == ["shutdown"]
+    assert (ended, link.stats.events, len(driver.sent)) == (["shutdown", "shutdown", "close"], 1, 1)
+
+
 def test_elsewhere() -> None:
     """On other systems the hook says in one sentence what there is instead."""
     if sys.platform == "win32":

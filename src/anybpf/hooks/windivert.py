@@ -131,15 +131,16 @@ class WinDivert(LiveHook):
             driver = self.open_driver(self.filter, self.priority)
             opened.callback(driver.close)
             batches = self._batches = PacketBatches(driver, meeting)
-            thread = threading.Thread(target=self._serve, args=(batches,), name=f"anybpf-{self!r}", daemon=True)
+            thread = threading.Thread(target=self._serve, args=(batches, driver), name=f"anybpf-{self!r}", daemon=True)
             thread.start()
             opened.callback(self._settle, driver, thread)
             self._opened = opened.pop_all()
 
-    def _serve(self, batches: PacketBatches) -> None:
+    def _serve(self, batches: PacketBatches, driver: PacketDriver) -> None:
         try:
             batches.serve()
         except OSError as error:
+            driver.shutdown()  # what comes from now on goes on unseen
             self._fail(HookError(f"WinDivert ended: {error.strerror or error}"))
 
     def _settle(self, driver: PacketDriver, thread: threading.Thread) -> None:

@@ -23,7 +23,7 @@ _ADDRESS_SIZE = 80
 _NETWORK, _SOCKET = 0, 3  # WINDIVERT_LAYER_*
 _SNIFF, _DROP, _RECEIVE_ONLY = 1, 2, 4  # WINDIVERT_FLAG_*
 _SHUTDOWN_RECEIVE = 1
-_NO_DATA = 232  # ERROR_NO_DATA: shut down, and nothing waits any more
+_INVALID_HANDLES = (None, -1, (1 << 64) - 1)
 _ACCESS_DENIED, _INVALID_PARAMETER = 5, 87
 #: What WinDivertOpen's errors mean, and what to do.
 _REASONS = {
@@ -52,7 +52,7 @@ class PacketDriver(Protocol):
         """Put packets back, each with its address. :raises OSError: some were not taken."""
 
     def shutdown(self) -> None:
-        """Let new packets pass by: :meth:`receive` gives those that wait, then (0, 0). From any thread."""
+        """Let new packets pass by: :meth:`receive` gives those that wait, then (0, 0). From any thread, also again."""
 
     def close(self) -> None:
         """Close the handle."""
@@ -81,8 +81,10 @@ class OpenEvents(Protocol):
 class _Handle:
     def __init__(self, filter: str, layer: int, priority: int, flags: int) -> None:
         self._dll = _library()
+        self._ending = False
         try:
             self._handle = self._dll.WinDivertOpen(filter.encode(), layer, priority, flags)
+            _demand(self._handle not in _INVALID_HANDLES)
         except OSError as error:
             raise _refusal(filter, layer, error) from None
 
@@ -90,16 +92,16 @@ class _Handle:
         length, size = ctypes.c_uint(0), ctypes.c_uint(ctypes.sizeof(addresses))
         room = ctypes.sizeof(packets) if packets is not None else 0
         try:
-            self._dll.WinDivertRecvEx(
-                self._handle, packets, room, ctypes.byref(length), 0, addresses, ctypes.byref(size), None
-            )
-        except OSError as error:
-            if getattr(error, "winerror", 0) == _NO_DATA:
+            place = ctypes.byref(length), 0, addresses, ctypes.byref(size), None
+            _demand(self._dll.WinDivertRecvEx(self._handle, packets, room, *place))
+        except OSError:
+            if self._ending:  # ERROR_NO_DATA: nothing waits any more
                 return 0, 0
             raise
         return length.value, size.value // _ADDRESS_SIZE
 
     def shutdown(self) -> None:
+        self._ending = True
         self._dll.WinDivertShutdown(self._handle, _SHUTDOWN_RECEIVE)
 
     def close(self) -> None:
@@ -112,9 +114,8 @@ class _Packets(_Handle):
 
     def send(self, packets: memoryview, addresses: memoryview) -> None:
         sent = ctypes.c_uint(0)
-        self._dll.WinDivertSendEx(
-            self._handle, _array(packets), len(packets), ctypes.byref(sent), 0, _array(addresses), len(addresses), None
-        )
+        place = ctypes.byref(sent), 0, _array(addresses), len(addresses), None
+        _demand(self._dll.WinDivertSendEx(self._handle, _array(packets), len(packets), *place))
 
 
 class _Events(_Handle):
@@ -122,6 +123,12 @@ class _Events(_Handle):
         address = (ctypes.c_char * _ADDRESS_SIZE)()
         _, count = self._receive(None, address)
         return address.raw if count else b""
+
+
+def _demand(done: object) -> None:
+    """Raise OSError where pydivert does not: when Windows has forgotten the error's number."""
+    if not done:
+        raise OSError("WinDivert has failed, and does not say why")
 
 
 def _array(buffer: Any) -> Any:

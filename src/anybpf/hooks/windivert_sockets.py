@@ -111,8 +111,7 @@ class WinDivertSockets(SocketHook):
         driver.shutdown()
         thread.join()
         self._bound.clear()
-        for key in list(self._blocks):
-            self._blocks.pop(key).close()
+        self._lift_blocks()
         self._ended.set()
 
     def _serve(self, driver: EventDriver) -> None:
@@ -120,8 +119,13 @@ class WinDivertSockets(SocketHook):
             while event := driver.receive():
                 self._bring(event)
         except (OSError, HookError) as error:
+            self._lift_blocks()
             self._failure = HookError(f"WinDivert's socket events ended: {error}")
             self._ended.set()
+
+    def _lift_blocks(self) -> None:
+        for key in list(self._blocks):
+            self._blocks.pop(key).close()
 
     def _bring(self, event: bytes) -> None:
         call = to_call(event, self._image_name)
