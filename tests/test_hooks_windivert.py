@@ -253,6 +253,16 @@ def test_frames_are_made_of_both_protocols(flags: int, index: int) -> None:
     assert [(packet[17], packet[18:20]) for packet, _ in driver.sent] == [(index, b"\x08\0"), (index, b"\x86\xdd")]
 
 
+@pytest.mark.parametrize(("flags", "passes"), [(0, True), (OUTBOUND, False)])
+def test_windows_programs(flags: int, passes: bool) -> None:
+    """Programs for Windows have their own context and their own verdicts."""
+    source = "r1 = *(u32 *)(r1 + 24)\nr0 = 1\nif r1 == 7 goto end\nr0 = 2\nend:\nexit"
+    loaded = anybpf.load(from_instructions(assemble(source), "xdp", "p"), platform="windows")
+    driver = Recorded([[ipv4(b"")]], flags)
+    assert serve(loaded.programs["p"], driver) == 0
+    assert len(driver.sent) == passes
+
+
 def test_packets_that_grow_are_sent_in_parts() -> None:
     """A batch whose packets no longer fit where what passes is collected is sent in several."""
     grow = """

@@ -6,7 +6,8 @@ they meet the programs. The rule is the user's own, for example ::
     iptables -A INPUT -i eth0 -p udp -j NFQUEUE --queue-num 5 --queue-bypass
     nft add rule inet filter input iifname eth0 queue num 5 bypass
 
-or, with ``chain``, one in an nftables table of ours that goes when we do, however we end.
+or, with ``chain``, one in an nftables table of ours that goes when we do, however we end. Ours stands at the priority
+of filters: behind connection tracking and the translation of where packets go.
 
 **What programs see.** Queued packets begin with their IP header; :mod:`anybpf.hooks.datagram` says what Ethernet header
 programs find before it. The kernel knows the sender's link-layer address of packets that came in by Ethernet.
