@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from itertools import count
+from random import Random
 
 import pytest
 
@@ -124,6 +125,37 @@ def test_values_that_do_not_fit_are_refused(policy, field, value, message):
     for call in (policy, policy.pack):
         with pytest.raises(EventError, match=message):
             call(**{**EVENT, field: value})
+
+
+def test_any_bytes_are_records_or_refused(policy):
+    """Whatever is given as records, nothing outside it is read: it makes events, or an error says where it does not."""
+    random = Random("records")
+    outcomes = set()
+    for _ in range(400):
+        records = bytearray(policy.pack(**{**EVENT, "path": b"/index"}, scratch=b"abc") * 3)
+        for _ in range(random.choice([0, 1, 2, 8])):
+            records[random.randrange(len(records))] = random.choice([0, 1, 6, 7, 64, 255])
+        del records[random.randrange(len(records)) :]
+        try:
+            outcomes.add(len(policy.batch(records)))
+        except EventError as error:
+            outcomes.add(str(error)[:8])
+    assert {0, 1, 2, "record 0", "record 1", "record 2"} <= outcomes
+
+
+@pytest.mark.parametrize("mode", ["checked", "interpreter", "jit"])
+def test_tiers_decide_alike(mode):
+    """However programs run, verdicts and what is written are the same, one by one and in batches."""
+    service = request_policy()
+    with service.load(program_for(service, DECIDE), mode=mode) as loaded, loaded.programs["decide"].attach(service):
+        events = [
+            {**EVENT, "client": client, "path": path} for client in (b"\x0a", b"") for path in (b"", b"/x", b"/y")
+        ]
+        outcomes = [service(**event, scratch=b"abc") for event in events]
+        assert [outcome.name for outcome in outcomes] == ["DENY"] * 3 + ["ALLOW", "TAG", "LIMIT"]
+        assert [dict(outcome.written) for outcome in outcomes[4:]] == [{"tag": 7}, {"scratch": b"ayc"}]
+        records = b"".join(service.pack(**event, scratch=b"abc") for event in events)
+        assert list(service.batch(records)) == [outcome.value for outcome in outcomes]
 
 
 def test_fields_that_programs_may_not_write_must_be_given(policy):

@@ -15,7 +15,7 @@ from anybpf.hooks.service_fields import U32, Buffer
 from anybpf.hooks.service_helpers import GENERAL, MEM_INOUT, OUT, REPEATING, SIZE, function
 from anybpf.spec import MapSpec, ObjectSpec
 from anybpf.verifier import Verdict, verify_program
-from services import program_for
+from services import compiled_for, program_for
 
 
 def nothing(*values: object) -> int:
@@ -434,6 +434,39 @@ def test_a_fault_counts_as_the_fallback(service):
     ):
         assert service(one=b"abc", number=0).name == "NO"
         assert (link.stats.events, link.stats.errors) == (1, 1)
+
+
+WALK = """
+struct walk {{ const __u8 *at, *end, *other, *other_end; __u64 sum; }};
+static int step(__u32 index, void *context)
+{{
+    struct walk *walk = context;
+    const __u8 *at = walk->at, *end = walk->end;
+    if (at + 1 > end)
+        return 1;
+    walk->sum += *at;
+    walk->at = walk->other;
+    walk->other = at;
+    {swap}
+    return 0;
+}}
+SEC("pair") int decide(struct pair *ctx)
+{{
+    struct walk walk = {{ctx->one, ctx->one_end, ctx->two, ctx->two_end, 0}};
+    bpf_loop(4, step, &walk, 0);
+    return walk.sum == 2 * 'a' + 2 * 'b' ? OK : NO;
+}}
+"""
+
+
+def test_buffers_that_change_from_round_to_round(service):
+    """A callback that swaps two buffers with their ends is safe; one that swaps the starts alone is refused."""
+    safe = compiled_for(service, WALK.format(swap="walk->end = walk->other_end; walk->other_end = end;"))
+    with service.load(safe) as loaded, loaded.programs["decide"].attach(service):
+        assert service(one=b"a", two=b"b", number=0).name == "OK"
+        assert service(one=b"a", two=b"", number=0).name == "NO"
+    with pytest.raises(VerificationError, match="pointer-comparison"):
+        service.load(compiled_for(service, WALK.format(swap="")))
 
 
 def test_runs_by_hand_take_buffers_apart(service):
