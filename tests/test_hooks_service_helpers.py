@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from cffi import FFI
 
 from anybpf.errors import HookError, VerificationError
 from anybpf.hooks import Service
@@ -174,6 +175,21 @@ def test_c_functions_by_address(mode):
     return OK;
     """
     assert answer_of(service, body, mode, number=40) == 41 * 100 + 42 + 4
+
+
+@pytest.mark.parametrize("mode", TIERS)
+def test_functions_of_cffi(mode):
+    """A function of a library that cffi opened, and one that cffi made of a Python function, are called directly."""
+    user = FFI()
+    user.cdef("size_t strnlen(const char *, size_t);")
+    library = user.dlopen("msvcrt" if sys.platform == "win32" else None)
+    double = user.callback("uint64_t(uint64_t)", lambda number: 2 * number)
+    service = service_with(
+        function("long strnlen(const void *text, __u64 size)", MEM, SIZE, call=library.strnlen),
+        function("long twice(__u64 number)", SCALAR, call=double),
+    )
+    body = 'char text[8] = "four"; ctx->answer = twice(ctx->number) + strnlen(text, 8); return OK;'
+    assert answer_of(service, body, mode, number=40) == 84
 
 
 def test_programs_keep_the_functions_that_they_call():
