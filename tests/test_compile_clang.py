@@ -183,6 +183,15 @@ class TestSamples:
         for declared in spec.maps:
             assert platform.map_problem(declared) is None
 
+    def test_from_the_command_line(self, tmp_path):
+        """A sample is compiled into the current folder; for a name that is none, the names that there are."""
+        command = [sys.executable, "-m", "anybpf.samples.build"]
+        subprocess.run([*command, "count"], cwd=tmp_path, check=True, timeout=120)
+        assert (tmp_path / "count.o").read_bytes() == build("count")
+        done = subprocess.run([*command, "cout"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: there is no sample 'cout'; there are bind_monitor, count, ")
+
     @pytest.mark.parametrize("name", SHIPPED)
     def test_shipped_objects(self, name):
         """A shipped object is what its source compiles to (else run `python -m anybpf.samples.build`)."""

@@ -1,4 +1,4 @@
-"""docs/hooks.md is executed: every command in it runs among the hosts that the page names, and prints what it says."""
+"""docs/hooks.md and docs/samples.md are executed: their commands run among their hosts, and print what they say."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from traffic import wait_until
 
 pytestmark = pytest.mark.linux_only
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "hooks.md"
+PAGES = Path(__file__).resolve().parent.parent / "docs"
 FENCE = re.compile(r"^```(?P<kind>\w+)(?: (?P<argument>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?P<host>a?)\$ ", re.MULTILINE)
 # What differs from run to run; both sides are rewritten the same way.
@@ -105,14 +105,13 @@ def check(process: subprocess.Popen[str], command: str, shown: str) -> None:
     assert normal(printed) == normal(shown), command
 
 
-def test_every_command_of_the_page_prints_what_it_says(here: tuple[Lab, str], tmp_path: Path) -> None:
-    """Commands run in order in one folder, here or at host a, and print what the page shows."""
-    made, name = here
+def run_page(page: Path, made: Lab, name: str, folder: Path) -> int:
+    """Run the commands of a page in order in one folder, here or at host a; gives how many there are."""
     ran = 0
-    blocks = [*FENCE.finditer(PAGE.read_text(encoding="utf-8"))]
+    blocks = [*FENCE.finditer(page.read_text(encoding="utf-8"))]
     for block in blocks:
         if block["kind"] in ("c", "python") and block["argument"]:
-            (tmp_path / block["argument"]).write_text(block["body"], encoding="utf-8")
+            (folder / block["argument"]).write_text(block["body"], encoding="utf-8")
     for block in blocks:
         if block["kind"] != "console":
             continue
@@ -124,12 +123,22 @@ def test_every_command_of_the_page_prints_what_it_says(here: tuple[Lab, str], tm
                 queue = "queue" in command
                 if queue:
                     ip("-n", name, "addr", "add", f"{HERE}/24", "dev", "eth1")
-                attached = launched(command, ["ip", "netns", "exec", name], tmp_path), command
+                attached = launched(command, ["ip", "netns", "exec", name], folder), command
                 wait_until(partial(listening, name, 1 if queue else 2))
                 time.sleep(0.3)  # the thread that serves them starts just after
                 continue
             prefix = made.a.command() if host else ["ip", "netns", "exec", name]
-            check(launched(command, prefix, tmp_path), command, shown)
+            check(launched(command, prefix, folder), command, shown)
         if attached is not None:
             check(*attached, summary)
-    assert ran >= 11
+    return ran
+
+
+def test_every_command_of_the_page_prints_what_it_says(here: tuple[Lab, str], tmp_path: Path) -> None:
+    """The commands of docs/hooks.md print what the page shows."""
+    assert run_page(PAGES / "hooks.md", *here, tmp_path) >= 11
+
+
+def test_the_samples_do_what_their_page_says(here: tuple[Lab, str], tmp_path: Path) -> None:
+    """The commands of docs/samples.md, the demonstrations of eBPF for Windows, print what the page shows."""
+    assert run_page(PAGES / "samples.md", *here, tmp_path) == 5
