@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import select
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +18,7 @@ from anybpf.hooks.socket_call import SocketCall
 __all__ = ("BoundSockets",)
 
 _INODE = re.compile(rb"ino:([0-9a-f]+)")
+_ENTRY_SIZE = 128  # bytes, about
 
 
 class BoundSockets:
@@ -26,7 +26,8 @@ class BoundSockets:
 
     def __init__(self) -> None:
         self._set = select.epoll()
-        self._path = Path(f"/proc/self/fdinfo/{self._set.fileno()}")
+        # Opened once: every read from its beginning says what is so then.
+        self._listing = os.open(f"/proc/self/fdinfo/{self._set.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
         self._calls: dict[int, SocketCall] = {}
 
     def __len__(self) -> int:
@@ -43,12 +44,21 @@ class BoundSockets:
         """Return, once, the calls of the sockets that have been closed since."""
         if not self._calls:
             return []
-        open_ones = {int(inode, 16) for inode in _INODE.findall(self._path.read_bytes())}
+        open_ones = {int(inode, 16) for inode in _INODE.findall(self._list())}
         return [self._calls.pop(inode) for inode in [one for one in self._calls if one not in open_ones]]
+
+    def _list(self) -> bytes:
+        size = _ENTRY_SIZE * (len(self._calls) + 1)
+        # In one piece: the beginning of another would have moved with the sockets closed meanwhile.
+        while len(listed := os.pread(self._listing, size, 0)) == size:
+            size *= 2
+        return listed
 
     def close(self) -> None:
         """Stop watching. Further calls do nothing."""
-        self._set.close()
+        if not self._set.closed:
+            self._set.close()
+            os.close(self._listing)
 
     def __enter__(self) -> Self:
         return self

@@ -110,10 +110,13 @@ class Calls:
         return Proceed() if decision.allowed else Answer(-decision.error)
 
     def _bind(self, held: HeldCall) -> Outcome:
-        address = held.named(unspecified=held.family == AF_INET)
-        if not isinstance(address, Address):
-            return Answer(address)
-        if any(address.host) and held.unspecified:
+        raw = held.address()
+        if isinstance(raw, int):
+            return Answer(raw)
+        address = decode(raw, unspecified=held.family == AF_INET)
+        if address is None:
+            return Answer(held.refusal(raw))
+        if family_of(raw) == AF_UNSPEC and any(address.host):
             return Answer(-errno.EAFNOSUPPORT)
         if len(self._bound) <= _FEW_SOCKETS:
             self.report_closed()
@@ -142,11 +145,14 @@ class Calls:
         return Answer(done)
 
     def _connect(self, held: HeldCall) -> Outcome:
-        if held.unspecified:
+        raw = held.address()
+        if isinstance(raw, int):
+            return Answer(raw)
+        address = decode(raw)
+        if address is None:
+            if family_of(raw) != AF_UNSPEC:
+                return Answer(held.refusal(raw))
             return Answer(lib.ab_socket_connect(held.socket, _DISCONNECT, len(_DISCONNECT), 0))
-        address = held.named()
-        if not isinstance(address, Address):
-            return Answer(address)
         decision = self._decide(held, Operation.CONNECT, address, local=True)
         if not decision.allowed:
             return Answer(-decision.error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anybpf.hooks.socket_address import AF_UNSPEC, decode, family_of
+from anybpf.hooks.socket_address import family_of
 from anybpf.hooks.socket_call import Address, Operation, SocketCall, Task
 from anybpf.runtime.engine import ffi, lib
 
@@ -75,24 +75,9 @@ class HeldCall:
         length: int = received.address_length
         return bytes(ffi.buffer(received.address, length)) if length >= 0 else length
 
-    def named(self, *, unspecified: bool = False) -> Address | int:
-        """Return the address that it names, or the negative error number that it fails with.
-
-        :param unspecified: take AF_UNSPEC for AF_INET.
-        """
-        raw = self.address()
-        if isinstance(raw, int):
-            return raw
-        address = decode(raw, unspecified=unspecified)
-        if address is not None:
-            return address
+    def refusal(self, raw: bytes) -> int:
+        """Return the negative error number for a named address, ``raw``, that is none of the Internet."""
         return -errno.EINVAL if family_of(raw) in (None, self.family) else -errno.EAFNOSUPPORT
-
-    @property
-    def unspecified(self) -> bool:
-        """Whether the address that it names is of the family AF_UNSPEC."""
-        raw = self.address()
-        return isinstance(raw, bytes) and family_of(raw) == AF_UNSPEC
 
     def patience(self, *, receiving: bool) -> float | None:
         """Return how many seconds its socket waits; None: for ever."""

@@ -1,0 +1,122 @@
+"""What `anybpf exec` costs: a supervised bind and connect, and everything else that a command does.
+
+The same program runs with and without, in turn, and measures itself, so that starting up is not in the figures: calls
+by the median of many, whole programs by the processor time that they took.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from measure import Figure
+from toolchain import Unavailable
+
+from anybpf.compile import compile_source
+
+CALLS = 2000
+LIMIT_US = 60.0
+LIMIT_RATIO = 1.02
+
+POLICIES = {
+    "linux": """
+        #include <linux/bpf.h>
+        #include <bpf/bpf_helpers.h>
+        SEC("cgroup/bind4") int on_bind(struct bpf_sock_addr *ctx) { return ctx->user_port != 1; }
+        SEC("cgroup/connect4") int on_connect(struct bpf_sock_addr *ctx) { return ctx->user_port != 1; }
+        """,
+    "windows": """
+        #include "bpf_helpers.h"
+        SEC("bind") bind_action_t on_bind(bind_md_t *ctx) { return ctx->protocol ? BIND_PERMIT_SOFT : BIND_DENY; }
+        """,
+}
+
+#: Prints the median time of a bind or a connect, in nanoseconds.
+LOOP = """
+    #include <arpa/inet.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/socket.h>
+    #include <time.h>
+    #include <unistd.h>
+    static int order(const void *a, const void *b) { return (*(long *)a > *(long *)b) - (*(long *)a < *(long *)b); }
+    int main(int argc, char **argv) {
+        int count = atoi(argv[2]), connects = strcmp(argv[1], "connect") == 0, server = socket(AF_INET, SOCK_STREAM, 0);
+        struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)}, to = any;
+        socklen_t size = sizeof to;
+        long *times = malloc(sizeof *times * count);
+        if (listen(server, 128) || getsockname(server, (void *)&to, &size)) return 1;
+        to.sin_addr = any.sin_addr;
+        for (int i = 0; i < count; i++) {
+            struct timespec a, b;
+            int s = socket(AF_INET, SOCK_STREAM, 0);
+            clock_gettime(CLOCK_MONOTONIC, &a);
+            int error = connects ? connect(s, (void *)&to, sizeof to) : bind(s, (void *)&any, sizeof any);
+            clock_gettime(CLOCK_MONOTONIC, &b);
+            if (error) return 1;
+            times[i] = (b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec;
+            close(s);
+            if (connects) close(accept(server, NULL, NULL));
+        }
+        qsort(times, count, sizeof *times, order);
+        printf("%ld\\n", times[count / 2]);
+        return argc < 3;
+    }
+    """
+#: Prints the processor time of a command, in nanoseconds.
+TIMED = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
+    "stderr=subprocess.DEVNULL); used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    "print(int((used.ru_utime + used.ru_stime) * 1e9))"
+)
+
+
+def measure(folder: Path, rounds: int) -> Iterator[Figure]:
+    """Yield what a call costs more, and by what factor whole programs are slower."""
+    if not sys.platform.startswith("linux"):
+        raise Unavailable("anybpf exec is for Linux")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise Unavailable("needs a C compiler")
+    objects = {}
+    for platform, source in POLICIES.items():
+        (folder / f"{platform}.c").write_text(source)
+        objects[platform] = folder / f"{platform}.o"
+        objects[platform].write_bytes(compile_source(folder / f"{platform}.c", platform=platform))
+    (folder / "loop.c").write_text(LOOP)
+    subprocess.run([compiler, "-O2", "-o", str(folder / "loop"), str(folder / "loop.c")], check=True)
+
+    linux = [f"bind4={objects['linux']}", f"connect4={objects['linux']}"]
+    for what, hooks, name in (
+        ("bind", linux, "cgroup/bind4"),
+        ("connect", linux, "cgroup/connect4"),
+        ("bind", [f"bind={objects['windows']}"], "bind of eBPF for Windows, closing watched"),
+    ):
+        without, supervised = alternate([str(folder / "loop"), what, str(CALLS)], hooks, rounds)
+        note = f"{supervised / 1e3:.1f} us supervised, {without / 1e3:.1f} us without"
+        yield Figure("exec", f"added to a {what}, {name}", "us", (supervised - without) / 1e3, LIMIT_US, note)
+    programs = {
+        "find /usr": ["find", "/usr", "-xdev", "-size", "+1000000k"],
+        "compile C": [compiler, "-O2", "-c", "-o", str(folder / "loop.o"), str(folder / "loop.c")],
+    }
+    for name, command in programs.items():
+        without, supervised = alternate([sys.executable, "-ISc", TIMED, *command], linux, 3 * rounds)
+        note = f"{supervised / 1e6:.1f} ms of processor time supervised, {without / 1e6:.1f} ms without"
+        yield Figure("exec", name, "×", supervised / without, LIMIT_RATIO, note)
+
+
+def alternate(command: Sequence[str], hooks: Sequence[str], rounds: int) -> tuple[float, float]:
+    """Run a command without and with supervision in turn; return the medians of what it printed."""
+    attached = [part for hook in hooks for part in ("--attach", hook)]
+    supervise = [sys.executable, "-m", "anybpf", "exec", *attached, "--"]
+    printed: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for line, numbers in zip(([*command], [*supervise, *command]), printed, strict=True):
+            done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=300)
+            numbers.append(float(done.stdout))
+    return statistics.median(printed[0]), statistics.median(printed[1])
