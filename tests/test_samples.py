@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
@@ -11,13 +12,16 @@ import pytest
 
 import anybpf
 import compiling
+import livekernel
 from anybpf.errors import VerificationError
 from anybpf.runtime import Object
-from anybpf.samples.build import SAMPLES
+from anybpf.samples.build import SAMPLES, platforms_of
+from kernelverifier import create_map
 
 scapy = pytest.importorskip("scapy.all")
 
 DROP, PASS, TX = 1, 2, 3
+RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG
 
 
 @pytest.fixture
@@ -419,6 +423,27 @@ class TestBindMonitor:
 def text(app_id: bytes) -> str:
     """An application's name as the program keeps it."""
     return app_id.decode("utf-16-le").rstrip("\0")
+
+
+LINUX_SAMPLES = [source.stem for source in sorted(SAMPLES.glob("*.c")) if "linux" in platforms_of(source)]
+
+
+@pytest.mark.linux_only
+@pytest.mark.parametrize("name", LINUX_SAMPLES)
+def test_linux_takes_them(name):
+    """Linux's own verifier takes the samples for Linux, too."""
+    livekernel.require_live_kernel()
+    spec = compiling.sample(name, "linux")
+    maps = [
+        create_map(m.type, m.key_size, m.value_size, m.max_entries, flags=RDONLY_PROG if m.read_only else m.flags)
+        for m in spec.maps
+    ]
+    try:
+        for program in spec.entries:
+            os.close(livekernel.load("xdp", livekernel.with_maps(program.code, tuple(maps))))
+    finally:
+        for descriptor in maps:
+            os.close(descriptor)
 
 
 def test_unsafe_is_refused():

@@ -136,10 +136,9 @@ static __always_inline void rewrite(struct iphdr *ip, void *end, int leaving, __
         *check = MANGLED_0;
 }
 
-static __always_inline int outward_bound(struct xdp_md *ctx, const struct settings *own)
+static __always_inline int
+outward_bound(struct xdp_md *ctx, struct ethhdr *eth, void *end, const struct settings *own)
 {
-    void *end = (void *)(long)ctx->data_end;
-    struct ethhdr *eth = (void *)(long)ctx->data;
     struct iphdr *ip = (void *)(eth + 1);
 
     if (own->address && (void *)(ip + 1) <= end && eth->h_proto == bpf_htons(ETH_P_IP))
@@ -158,10 +157,9 @@ static __always_inline int outward_bound(struct xdp_md *ctx, const struct settin
     return XDP_PASS;
 }
 
-static __always_inline int inward_bound(struct xdp_md *ctx, const struct settings *own)
+static __always_inline int
+inward_bound(struct xdp_md *ctx, struct tagged *packet, void *end, const struct settings *own)
 {
-    void *end = (void *)(long)ctx->data_end;
-    struct tagged *packet = (void *)(long)ctx->data;
     struct iphdr *ip = (void *)(packet + 1);
 
     if ((void *)(packet + 1) > end || (bpf_ntohs(packet->vlan.h_vlan_TCI) & VLAN_VID_MASK) != own->vlan)
@@ -183,13 +181,17 @@ static __always_inline int inward_bound(struct xdp_md *ctx, const struct setting
 SEC("xdp")
 int vlan_nat(struct xdp_md *ctx)
 {
-    struct ethhdr *eth = (void *)(long)ctx->data;
+    void *data = (void *)(long)ctx->data;
+    void *end = (void *)(long)ctx->data_end;
+    struct ethhdr *eth = data;
     __u32 zero = 0;
 
     struct settings *own = bpf_map_lookup_elem(&settings, &zero);
-    if (!own || !own->vlan || (void *)(eth + 1) > (void *)(long)ctx->data_end)
+    if (!own || !own->vlan || (void *)(eth + 1) > end)
         return XDP_PASS;
-    return eth->h_proto == bpf_htons(ETH_P_8021Q) ? inward_bound(ctx, own) : outward_bound(ctx, own);
+    if (eth->h_proto == bpf_htons(ETH_P_8021Q))
+        return inward_bound(ctx, data, end, own);
+    return outward_bound(ctx, eth, end, own);
 }
 
 char _license[] SEC("license") = "GPL";
