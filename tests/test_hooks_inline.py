@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ import pytest
 
 import anybpf
 from anybpf.elf import from_instructions
-from anybpf.errors import HookError
+from anybpf.errors import HookError, UnsupportedError
+from anybpf.hooks import interfaces_other
 from anybpf.hooks.inline import Inline, from_argument
 from anybpf.isa import assemble
 from anybpf.runtime import Object, Program
@@ -592,3 +594,12 @@ def test_other_programs_are_refused() -> None:
         (other,) = anybpf.load(from_instructions(assemble("r0 = 0\nexit"), section, "p")).programs.values()
         with pytest.raises(HookError, match="which the inline hook does not run"):
             other.attach(Inline("eth1", "eth2"))
+
+
+@pytest.mark.parametrize(("system", "words"), [("darwin", "macOS has no"), ("win32", "Windows has no"), ("aix", "aix")])
+def test_other_systems_say_what_is_missing(monkeypatch: pytest.MonkeyPatch, system: str, words: str) -> None:
+    """Where there are no packet sockets or TAP interfaces, opening one names what this system lacks."""
+    monkeypatch.setattr(sys, "platform", system)
+    for refuse in (lambda: interfaces_other.PacketSocket("en0"), lambda: interfaces_other.TapDevice("t0")):
+        with pytest.raises(UnsupportedError, match=f"^{words}.*; this hook needs Linux$"):
+            refuse()
