@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -41,9 +40,9 @@ class PolicyHolder:
     def __init__(self, hook: Service) -> None:
         self.hook = hook
         self.events: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
-        self.lost = 0
         self._link: Link | None = None
         self._loaded: Object | None = None
+        self._records: RecordReader | None = None
         self._reading: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._vetter = Vetter()
@@ -78,7 +77,7 @@ class PolicyHolder:
             "requests": stats.events,
             "verdicts": {names.get(value, str(value)): count for value, count in stats.verdicts.items()},
             "ns_per_request": round(stats.ns_per_event, 1),
-            "events_lost": self.lost,
+            "events_lost": self._records.lost if self._records is not None else 0,
         }
 
     async def close(self) -> None:
@@ -99,7 +98,7 @@ class PolicyHolder:
                 self._link = program.attach(self.hook)
             else:
                 self._link.update(program)
-        self._loaded, self._reading, self.lost = loaded, None, 0
+        self._loaded, self._records, self._reading = loaded, None, None
         if reading is not None:
             reading.cancel()
             with suppress(asyncio.CancelledError):
@@ -107,25 +106,24 @@ class PolicyHolder:
         if before is not None:
             before.close()
         if loaded is not None and (records := _records(loaded)) is not None:
-            self._reading = asyncio.create_task(self._read(records))
+            self._records, self._reading = records, asyncio.create_task(self._read(records))
 
     async def _read(self, records: RecordReader) -> None:
         """Remember events as they come; when cancelled, those that wait still, too."""
         with records:
             try:
-                while (batch := await records.read_async()) is not None:
-                    self._remember(batch.records, records)
+                async for record in records:
+                    self._remember(record)
             finally:
                 while (batch := records.read(0)) is not None:
-                    self._remember(batch.records, records)
+                    for record in batch.records:
+                        self._remember(record)
 
-    def _remember(self, records: Iterable[bytes], reader: RecordReader) -> None:
-        self.lost = reader.lost
-        for record in records:
-            if len(record) == EVENT.size:
-                time_ns, code, value, text = EVENT.unpack(record)
-                note = text.partition(b"\0")[0].decode(errors="replace")
-                self.events.append({"time_ns": time_ns, "code": code, "value": value, "note": note})
+    def _remember(self, record: bytes) -> None:
+        if len(record) == EVENT.size:
+            time_ns, code, value, text = EVENT.unpack(record)
+            note = text.partition(b"\0")[0].decode(errors="replace")
+            self.events.append({"time_ns": time_ns, "code": code, "value": value, "note": note})
 
 
 def _records(loaded: Object) -> RecordReader | None:
