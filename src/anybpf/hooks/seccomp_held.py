@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anybpf.hooks.socket_address import family_of
+from anybpf.hooks.socket_address import AF_INET, AF_INET6, family_of
 from anybpf.hooks.socket_call import Address, Operation, SocketCall, Task
 from anybpf.runtime.engine import ffi, lib
 
 __all__ = ("Answer", "Give", "Gone", "HeldCall", "Outcome", "Proceed", "Wait", "then")
+
+_AF_SMC, _TCP = 43, 6
 
 
 class HeldCall:
@@ -40,6 +42,8 @@ class HeldCall:
         self.family: int = received.family
         self.type: int = received.type
         self.protocol: int = received.protocol
+        if self.family == _AF_SMC:  # it speaks TCP to addresses of the Internet, of the version that its protocol says
+            self.family, self.protocol = (AF_INET6 if self.protocol else AF_INET), _TCP
         self.waits = received.waits != 0
         self.task = self._task()
 

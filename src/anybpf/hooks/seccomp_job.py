@@ -93,6 +93,8 @@ class Job:
         os.setsid()
         _let_go(sys.stdin.fileno(), sys.stdout.fileno())
         lib.ab_supervisor_protect(_CAPABILITIES)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # a call that waits is a descriptor here
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
