@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -154,3 +155,12 @@ def opened(name: str) -> Iterator[Drivers]:
         assert sys.platform == "linux"
         with imitation() as made:
             yield made
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until events that are on their way have made a condition true."""
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to that")

@@ -20,8 +20,8 @@ from anybpf.hooks.datagram import DatagramPoint
 from anybpf.hooks.windivert import PacketBatches, WinDivert, from_argument
 from anybpf.isa import assemble
 from anybpf.runtime import AttachPoint, Link, Program
-from compiling import compiled, require_clang
-from divertdrivers import ADDRESS, Drivers, drivers, ip_length, opened
+from compiling import compiled, require_clang, sample
+from divertdrivers import ADDRESS, Drivers, drivers, ip_length, opened, until
 
 DROP, PASS = 1, 2
 PORT, OTHER = 24157, 24158
@@ -83,9 +83,9 @@ def sockets(driver: Drivers) -> Iterator[tuple[socket.socket, ...]]:
         yield tuple(made)
 
 
-def attach(driver: Drivers, program: Program) -> Link:
-    """Attach to the datagrams that are sent to PORT; skips the test where there is no such driver."""
-    hook = WinDivert(f"udp.DstPort == {PORT} and loopback", open=driver.packets)
+def attach(driver: Drivers, program: Program, port: int = PORT) -> Link:
+    """Attach to the datagrams that are sent to a port; skips the test where there is no such driver."""
+    hook = WinDivert(f"udp.DstPort == {port} and loopback", open=driver.packets)
     with driver.here():
         try:
             return program.attach(hook)
@@ -127,6 +127,37 @@ def test_programs_come_and_go_without_loss(driver: Drivers, sockets: tuple[socke
                 sent += 1
             link.update(verdict(PASS))
     assert sorted(struct.unpack(">I", receiver.recv(100))[0] for _ in range(sent)) == list(range(sent))
+
+
+def test_empty_datagrams_are_dropped(driver: Drivers, sockets: tuple[socket.socket, ...]) -> None:
+    """The sample for Windows that drops datagrams without data drops these, counts them, and no others."""
+    sender, receiver, _ = sockets
+    loaded = anybpf.load(sample("droppacket"))
+    with attach(driver, loaded.programs["drop_packet"]):
+        for content in (b"", b"1", b"", b"", b"2"):
+            sender.sendto(content, ("127.0.0.1", PORT))
+        assert [receiver.recv(100) for _ in range(2)] == [b"1", b"2"]
+    assert loaded.maps["dropped_packet_map"][0] == 3
+
+
+def test_a_flood_of_dns_requests(driver: Drivers, sockets: tuple[socket.socket, ...]) -> None:
+    """The sample for Windows that guards a DNS server lets through so many queries a second, and nothing else."""
+    sender, _, server = sockets
+    server.close()
+    with driver.here(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 53))
+        server.settimeout(20)
+        query, answer = (struct.pack(">6H", 1, flags, 1, 0, 0, 0) for flags in (0x100, 0x8180))
+        loaded = anybpf.load(sample("dns_filter", "windows"))
+        loaded.maps["limit"][0] = 5
+        with attach(driver, loaded.programs["dns_filter"], 53):
+            for content in (answer, b"short", *[query] * 40):
+                sender.sendto(content, ("127.0.0.1", 53))
+            until(lambda: sum(loaded.maps["requests"].values()) == 42)
+        answered, malformed, too_many = loaded.maps["requests"].values()
+        assert (malformed, answered + too_many) == (2, 40)
+        assert [server.recv(100) for _ in range(answered)] == [query] * answered
+        assert 5 <= answered <= 35
 
 
 def test_a_wrong_filter(driver: Drivers) -> None:

@@ -7,8 +7,7 @@ import os
 import socket
 import struct
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from anybpf.hooks.windivert_events import block_filter, to_call
 from anybpf.hooks.windivert_sockets import Scope, WinDivertSockets
 from anybpf.runtime import Link, Program
 from compiling import compiled, require_clang, sample
-from divertdrivers import Drivers, drivers, opened
+from divertdrivers import Drivers, drivers, opened, until
 
 BIND, CONNECT, LISTEN, ACCEPT, CLOSE = range(3, 8)  # WINDIVERT_EVENT_SOCKET_*
 MAPPED = 0xFFFF
@@ -58,15 +57,6 @@ def attach(driver: Drivers, program: Program, scope: Scope = "address") -> Link:
         return hook.attach(program)
     except UnsupportedError as error:
         pytest.skip(str(error))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until events that are on their way have made a condition true."""
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not come to that")
 
 
 def bind(port: int) -> socket.socket:
