@@ -129,11 +129,39 @@ _contexts: WeakSet[Context] = WeakSet()
 
 @atexit.register
 def _detach_all() -> None:
-    """Detach what is attached when the process ends, while its threads still run: hooks give back what they took."""
+    """Detach what is attached when the process ends, while its threads still run: hooks give back what they took.
+
+    A forked child leaves alone what its parent has attached.
+    """
     for context in list(_contexts):
         for link in list(context.links.values()):
-            with suppress(AnyBpfError, OSError):
-                link.detach()
+            if link.process == os.getpid():
+                with suppress(AnyBpfError, OSError):
+                    link.detach()
+
+
+_held: list[Context] = []
+
+
+def _before_fork() -> None:
+    """Keep other threads out of the engines while this one forks: the child would find them half way in for ever."""
+    _held[:] = sorted(_contexts, key=id)
+    for context in _held:
+        lib.ab_engine_hold(context.engine)
+
+
+def _after_fork(forked: bool) -> None:
+    for context in _held:
+        lib.ab_engine_go_on(context.engine, forked)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(False),
+        after_in_child=lambda: _after_fork(True),
+    )
 
 
 _default: Context | None = None

@@ -7,6 +7,7 @@ the order in which they run, as the engine's ``ab_chain``, and the program type'
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Link:
     """One attachment of a program to a hook. :meth:`AttachPoint.attach` makes them; a context manager that detaches.
 
     :param id: unique among the programs, maps and links of its context. :param hook: the event source.
+    :param process: id of the process that made it.
     :param priority: links of lower priority run earlier. :param parameters: what the hook was attached with, by name.
     """
 
@@ -66,6 +68,7 @@ class Link:
         self.program = program
         self.hook = hook
         self.priority = priority
+        self.process = os.getpid()
         self.parameters: Mapping[str, str | int] = MappingProxyType(dict(parameters))
         self._point = point
         self._native = program.native  # keeps the engine's program while it is attached, closed or not

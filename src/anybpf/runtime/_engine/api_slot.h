@@ -13,4 +13,8 @@ void ab_slot_release(ab_slot *slot);
 void ab_slot_enter(ab_slot *slot);
 void ab_slot_leave(ab_slot *slot);
 void ab_engine_synchronize(ab_engine *engine);
+/* Around a fork, of which the child has one thread only: waits until no other thread runs programs or works on maps, and keeps them
+ * out; then lets them in again. Both by the thread that forks, the latter in the parent and in the child (`forked`). */
+void ab_engine_hold(ab_engine *engine);
+void ab_engine_go_on(ab_engine *engine, int forked);
 #endif

@@ -110,12 +110,20 @@ static uint32_t find_slot(const ab_engine *engine, uintptr_t thread) {
     return found;
 }
 
+/* Whether a thread may have the slot that find_slot gave: who keeps others out waits for those that hold one already. */
+static int may_take(const ab_engine *engine, uint32_t cpu, uintptr_t thread) {
+    if (cpu == engine->cpus) {
+        return 0;
+    }
+    return engine->holder == 0 || engine->holder == thread || engine->owners[cpu] == thread;
+}
+
 ab_slot *ab_slot_acquire(ab_engine *engine) {
     uintptr_t self = ab_thread_self();
     ab_slot *slot;
     uint32_t cpu;
     ab_mutex_lock(&engine->mutex);
-    while ((cpu = find_slot(engine, self)) == engine->cpus) {
+    while (cpu = find_slot(engine, self), !may_take(engine, cpu, self)) {
         ab_condition_wait(&engine->released, &engine->mutex);
     }
     engine->owners[cpu] = self;
@@ -131,8 +139,45 @@ void ab_slot_release(ab_slot *slot) {
     ab_mutex_lock(&engine->mutex);
     if (--slot->in_use == 0) {
         engine->owners[slot->cpu] = 0;
-        ab_condition_signal(&engine->released);
+        if (engine->holder != 0) {
+            ab_condition_broadcast(&engine->released); /* the holder waits among those that it keeps out */
+        } else {
+            ab_condition_signal(&engine->released);
+        }
     }
+    ab_mutex_unlock(&engine->mutex);
+}
+
+static int others_inside(const ab_engine *engine, uintptr_t thread) {
+    for (uint32_t cpu = 0; cpu < engine->cpus; cpu++) {
+        if (engine->owners[cpu] != 0 && engine->owners[cpu] != thread) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void ab_engine_hold(ab_engine *engine) {
+    uintptr_t self = ab_thread_self();
+    ab_mutex_lock(&engine->mutex);
+    while (engine->holder != 0 && engine->holder != self) {
+        ab_condition_wait(&engine->released, &engine->mutex);
+    }
+    engine->holder = self;
+    while (others_inside(engine, self)) {
+        ab_condition_wait(&engine->released, &engine->mutex);
+    }
+    ab_mutex_unlock(&engine->mutex);
+}
+
+void ab_engine_go_on(ab_engine *engine, int forked) {
+    if (forked) { /* threads that are not here may have had the mutex, to see that they must wait */
+        ab_mutex_init(&engine->mutex);
+        ab_condition_init(&engine->released);
+    }
+    ab_mutex_lock(&engine->mutex);
+    engine->holder = 0;
+    ab_condition_broadcast(&engine->released);
     ab_mutex_unlock(&engine->mutex);
 }
 

@@ -14,6 +14,7 @@ struct ab_engine {
     void *slots;               /* cpus of them; ab_engine_slot finds one */
     ab_mutex mutex;            /* guards ownership of slots */
     uintptr_t *owners;         /* the thread that holds each slot, 0: free */
+    uintptr_t holder;          /* the thread that keeps all others out (ab_engine_hold), 0: none */
     ab_condition released;
     _Atomic uint32_t next_id; /* ids of programs, maps and links */
     _Atomic uint32_t users;    /* its creator, every map, chain and attachment: the last one frees it */
