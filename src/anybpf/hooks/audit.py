@@ -30,7 +30,8 @@ decided. A socket whose descriptor was taken out of it (``detach``) counts as cl
   answer otherwise the second time; ``Audit(names=False)`` refuses calls that name a host by anything but an address.
 * Python's audit hooks stay until the process ends. There is one here, added when a program is first attached; when
   none is, it looks up the event's name and returns. Detaching a link takes effect at once.
-* What does not come through Python's ``socket`` module is not seen: child processes, extensions that make sockets of
+* A forked child keeps what is attached. When the process ends, links are detached first (by ``atexit``).
+* What does not come through Python's ``socket`` module is not seen: new processes, extensions that make sockets of
   their own (uvloop), connections of asyncio's proactor event loop, which is Windows' default. Hostile Python code can
   get round any audit hook. Other interpreters in the process have audit hooks of their own.
 """
