@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import struct
 import subprocess
 from pathlib import Path
@@ -253,3 +254,32 @@ class TestOtherWays:
             pytest.skip("this kernel does not run 32-bit calls")
         denied = {"bind4": 'SEC("cgroup/bind4") int deny(struct bpf_sock_addr *ctx) { return 0; }'}
         assert hostile(tmp_path, denied, source) == f"1 -{ENOSYS} -{ENOSYS} 0\n"
+
+    def test_no_capability_of_the_supervisor_is_lent(self, tmp_path: Path) -> None:
+        """A caller that gave up CAP_NET_BIND_SERVICE binds no low port, though root's supervisor makes the call."""
+        if os.getuid() != 0:
+            pytest.skip("needs root, to have a capability to give up")
+        source = PREAMBLE + """
+            int main(void) {
+                int before = socket(AF_INET, SOCK_STREAM, 0), after = socket(AF_INET, SOCK_STREAM, 0);
+                struct sockaddr_in low = at(LOW), high = at(0);
+                int allowed = bind(before, (void *)&low, sizeof low) ? errno : 0;
+                close(before);
+                if (setuid(65534)) return 1;
+                int denied = bind(after, (void *)&low, sizeof low) ? errno : 0;
+                printf("%d %d %d\\n", allowed, denied, bind(after, (void *)&high, sizeof high));
+                return 0;
+            }
+            """
+        low = next(port for port in range(1023, 900, -1) if may_bind(port))
+        assert hostile(tmp_path, {"bind4": ALLOW_BIND}, source.replace("LOW", str(low))) == "0 13 0\n"
+
+
+def may_bind(port: int) -> bool:
+    """Whether a port is free."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
