@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from anybpf.hooks.socket_call import Address, Decision, Operation, SocketCall
@@ -32,7 +32,7 @@ _EACCES, _ECONNABORTED = 13, 103
 _NOWHERE = Address(b"", 0)
 
 
-@cache
+@lru_cache(256)
 def _app_id(app: str) -> bytes:
     return app.encode("utf-16-le", "surrogatepass")
 
