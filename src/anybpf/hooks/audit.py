@@ -136,7 +136,8 @@ class Audit(SocketHook):
         decision = self.decide(call)
         if not decision.allowed:
             raise _refusal(decision.error, f"{_described(call)} was denied by an eBPF program")
-        if decision.source is not None or decision.address != call.address:
+        unchanged = decision.address is call.address or decision.address == call.address
+        if decision.source is not None or not unchanged:
             raise _refusal(
                 _EACCES,
                 f"{_described(call)} was redirected by an eBPF program, which an audit hook cannot carry out; "
