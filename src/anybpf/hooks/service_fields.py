@@ -131,7 +131,7 @@ class Layout:
     :param fields: as declared. :param buffers, scalars: the same, in the order in which they lie.
     :param context: what the verifier and the engine go by.
     :param record: packs, for each buffer, 0 and its length, then the scalars.
-    :param written: names of the writable scalars. :param values: unpacks those.
+    :param written: the writable scalars, each its place among them and its name. :param values: unpacks those.
     """
 
     fields: tuple[Field, ...]
@@ -139,7 +139,7 @@ class Layout:
     scalars: tuple[Integer | Bytes, ...]
     context: Context
     record: struct.Struct
-    written: tuple[str, ...]
+    written: tuple[tuple[int, str], ...]
     values: struct.Struct
 
     def changes(self, before: bytes, after: bytes, data: bytes, data_after: bytes) -> dict[str, int | bytes]:
@@ -147,8 +147,8 @@ class Layout:
 
         :param before, after: contexts, the first as it was packed. :param data, data_after: the buffers' bytes.
         """
-        rows = zip(self.written, self.values.unpack(before), self.values.unpack(after), strict=True)
-        changed: dict[str, int | bytes] = {name: new for name, old, new in rows if new != old}
+        old, new = self.values.unpack(before), self.values.unpack(after)
+        changed: dict[str, int | bytes] = {name: new[place] for place, name in self.written if new[place] != old[place]}
         if data == data_after:
             return changed
         start = 0
@@ -196,7 +196,7 @@ def lay_out(name: str, fields: Iterable[Field]) -> Layout:
         scalars,
         Context(name, size, tuple(placed)),
         struct.Struct("=" + f"{_POINTER}xQ" * len(buffers) + form),
-        tuple(scalar.name for scalar in scalars if scalar.writable),
+        tuple(enumerate(scalar.name for scalar in scalars if scalar.writable)),
         struct.Struct(f"={2 * _POINTER * len(buffers)}x" + written),
     )
 

@@ -45,7 +45,7 @@ class PolicyMiddleware:
         client = scope.get("client")
         outcome = self._ask(
             client=_address(client[0]) if client else b"",
-            method=scope.get("method", "GET")[:8].encode(errors="replace")[:8],
+            method=_method(scope.get("method", "GET")),
             content_length=length,
             path=scope["path"].encode(errors="surrogatepass"),
             query=scope["query_string"],
@@ -56,6 +56,12 @@ class PolicyMiddleware:
         if outcome.value == ALLOW:
             return self._application(scope, receive, send)
         return _refuse(scope, receive, send, outcome)
+
+
+@lru_cache(64)
+def _method(name: str) -> bytes:
+    """As much of a method's name as the field holds."""
+    return name.encode(errors="replace")[:8]
 
 
 @lru_cache(4096)
