@@ -495,6 +495,19 @@ def test_detaching_leaves_nothing(bench: Bench, loaded: Object) -> None:
     assert bench.b.quiet()
 
 
+def test_a_forked_child_ends_its_copy_only(bench: Bench) -> None:
+    """A child that detaches what it inherited takes nothing from its parent."""
+    with returning(PASS).attach(bench.hook) as link:
+        child = os.fork()
+        if child == 0:
+            link.detach()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        bench.a.send(told(PASS))
+        assert bench.b.receive(1) == [told(PASS)]
+        assert not bench.hook.wait(0)
+
+
 def test_waiting_costs_nothing(bench: Bench) -> None:
     """While no frames come, the wire's thread is not run at all."""
     with returning(PASS).attach(bench.hook):

@@ -84,6 +84,7 @@ class Wire:
         self._failed = failed
         self._counting = threading.Lock()
         self._gone = 0  # what closed ports had dropped
+        self._process = os.getpid()
         self._handle = ffi.NULL
         self._thread = threading.Thread(target=self._run, name="anybpf-wire", daemon=True)
         try:
@@ -122,9 +123,13 @@ class Wire:
             return self._gone + sum(map(_lost, ports)) + int(lib.ab_wire_astray(self._handle))
 
     def close(self) -> None:
-        """End the thread and close the ports; frames that have arrived and were not handled are lost."""
-        os.eventfd_write(self._wake, 1)
-        self._thread.join()
+        """End the thread and close the ports; frames that have arrived and were not handled are lost.
+
+        In a forked child, which shares descriptors with its parent's wire and has no thread, only the copies end.
+        """
+        if os.getpid() == self._process:
+            os.eventfd_write(self._wake, 1)
+            self._thread.join()
         total = self.dropped
         with self._counting:
             self._gone = total
