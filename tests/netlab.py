@@ -41,7 +41,6 @@ PACKAGES = {
     "ping": "iputils-ping",
     "curl": "curl",
     "iperf3": "iperf3",
-    "ethtool": "ethtool",
     "iptables": "iptables",
     "nft": "nftables",
 }
@@ -218,7 +217,7 @@ def lab(*, whole: bool = False) -> Iterator[Lab]:
     finally:
         for host in hosts:
             if Path("/run/netns", host.namespace).exists():
-                _run("ip", "netns", "del", host.namespace)
+                subprocess.run(["ip", "netns", "del", host.namespace], timeout=30, check=False)
 
 
 @contextlib.contextmanager
