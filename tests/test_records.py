@@ -197,6 +197,22 @@ def test_lost_records_are_counted_and_reported(helpers: Helpers) -> None:
     assert m.lost == sum(refused) + 3
 
 
+def test_a_report_that_fails_loses_nothing(helpers: Helpers) -> None:
+    """When on_lost raises, the records that were taken before are given out next; it may close the reader, too."""
+    m = ring(helpers.engine)
+
+    def fail(*report: object) -> None:
+        records.close()
+        raise RuntimeError("no")
+
+    with m.records(timeout=0, on_lost=fail) as records:
+        put(helpers, m, b"x")
+        put(helpers, m, bytes(5000))
+        with pytest.raises(RuntimeError, match="no"):
+            next(iter(records))
+        assert list(records) == [b"x"]
+
+
 @pytest.mark.parametrize("readers", [1, 3], ids=["shared reader", "reader each"])
 def test_many_writers_and_readers(readers: int) -> None:
     """Three writers, three threads that read: each record once, each writer's in order, and the lost ones exactly."""
@@ -375,7 +391,9 @@ def test_readers_leave_no_descriptors(helpers: Helpers) -> None:
 
 
 def test_kinds_without_records_have_no_reader(helpers: Helpers) -> None:
-    """A hash map cannot be read so, and the message says which map it was."""
+    """A hash map cannot be read so, and the message says which map it was; no map at all is nothing to wait for."""
+    with RecordReader([]) as records:
+        assert records.read(0.01) is None
     m = Map(helpers.engine, MapSpec("table", 1, 4, 8, 4), MapKind.HASH)
     with pytest.raises(MapError, match=r"'table'.*keeps no records"):
         m.records()

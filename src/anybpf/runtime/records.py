@@ -87,7 +87,7 @@ class RecordReader:
         self.timeout = timeout
         self._on_lost = on_lost
         maps = tuple(maps)
-        self._rings = [(each, cpu) for each in maps for cpu in range(each.rings())]
+        self._rings: list[tuple[Map, int]] = [(each, cpu) for each in maps for cpu in range(each.rings())]
         self._decoders = {each: _decoder(each, typed) for each in maps} if typed else {}
         error = ffi.new("int32_t *")
         reader = lib.ab_reader_create([each.native.handle for each in maps], len(maps), error)
@@ -224,8 +224,7 @@ class RecordReader:
     def _batch(self) -> Batch | None:
         with self._lock:
             records = list(self._taken()) if self._pending else self._take()
-            source, cpu = self._rings[self._ring[0]]
-            return Batch(source, cpu, records) if records else None
+            return Batch(*self._rings[self._ring[0]], records) if records else None
 
     def _take(self) -> list[Any]:
         """Take records out of the next ring that has some."""
@@ -235,21 +234,27 @@ class RecordReader:
             self._buffer = ffi.new("char[]", 2 * len(self._buffer))
         if count <= 0:
             return []
-        if self._on_lost is not None:
-            self._report_lost(reader)
         records = split_records(self._buffer, self._ends, count)
-        decode = self._decoders.get(self._rings[self._ring[0]][0])
-        return records if decode is None else list(map(decode, records))
+        if (decode := self._decoders.get(self._rings[self._ring[0]][0])) is not None:
+            records = list(map(decode, records))
+        try:
+            self._report_lost(reader)
+        except BaseException:
+            self._pending.extend(records)
+            raise
+        return records
 
     def _fill(self, reader: Any) -> int:
         size = len(self._buffer)
         return int(lib.ab_reader_take(reader, self._buffer, size, self._ends, BATCH_RECORDS, self._ring))
 
     def _report_lost(self, reader: Any) -> None:
+        if self._on_lost is None:
+            return
         number = self._ring[0]
         lost = int(lib.ab_reader_lost(reader, number))
         newly, self._lost[number] = lost - self._lost[number], lost
-        if newly and self._on_lost is not None:
+        if newly:
             source, cpu = self._rings[number]
             self._on_lost(source, cpu, newly)
 
