@@ -75,7 +75,7 @@ def process() -> tuple[float, int, int]:
 
 
 def frames(net: Lab) -> list[bytes]:
-    """UDP datagrams of 64 bytes from host a to host b, of FLOWS flows: the bytes of the headers, without checksums."""
+    """UDP datagrams from host a to host b, of FLOWS flows, as frames that are 64 bytes long on a wire."""
     made = []
     for flow in range(FLOWS):
         ethernet = bytes.fromhex((net.b.mac + net.a.mac).replace(":", "")) + b"\x08\x00"
