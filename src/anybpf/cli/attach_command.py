@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -32,6 +33,19 @@ from anybpf.spec import ObjectSpec
 SHORTHANDS = {"inline": "A,B", "tap": "NAME", "queue": "NUMBER"}
 
 
+class Seconds(click.FloatRange):
+    """A finite number of seconds; FloatRange lets "nan" through."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; a usage error when it is out of range, infinite or none."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return number
+
+
 @click.command("attach")
 @click.argument("type_name", metavar="TYPE")
 @object_argument
@@ -43,10 +57,8 @@ SHORTHANDS = {"inline": "A,B", "tap": "NAME", "queue": "NUMBER"}
 @platform_option
 @click.option("--priority", default=50, show_default=True, help="Lower ones see an event earlier.")
 @click.option("--mode", type=click.Choice(["interpreter", "checked", "jit"]), help="How to run. Default: automatic.")
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop by itself.")
-@click.option(
-    "--interval", default=1.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds between updates."
-)
+@click.option("--duration", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="Stop by itself.")
+@click.option("--interval", default=1.0, show_default=True, type=Seconds(min=0.1), help="Seconds between updates.")
 @json_option
 def command(
     type_name: str,
