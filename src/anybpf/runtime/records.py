@@ -87,7 +87,7 @@ class RecordReader:
         self.timeout = timeout
         self._on_lost = on_lost
         maps = tuple(maps)
-        self._rings: list[tuple[Map, int]] = [(each, cpu) for each in maps for cpu in range(each.rings())]
+        self._rings = [(each, cpu) for each in maps for cpu in range(each.rings())]
         self._decoders = {each: _decoder(each, typed) for each in maps} if typed else {}
         error = ffi.new("int32_t *")
         reader = lib.ab_reader_create([each.native.handle for each in maps], len(maps), error)
@@ -224,7 +224,10 @@ class RecordReader:
     def _batch(self) -> Batch | None:
         with self._lock:
             records = list(self._taken()) if self._pending else self._take()
-            return Batch(*self._rings[self._ring[0]], records) if records else None
+            if not records:
+                return None
+            source, cpu = self._rings[self._ring[0]]
+            return Batch(source, cpu, records)
 
     def _take(self) -> list[Any]:
         """Take records out of the next ring that has some."""
