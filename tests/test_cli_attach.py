@@ -159,6 +159,8 @@ def test_events_that_end_by_themselves_are_an_error(package: Path) -> None:
         (["--hook", "broken"], "error: hook 'broken' (metronome:nothing_of_the_kind) cannot be imported: "),
         ([], "say where to attach, once"),
         (["--hook", "metronome:1", "--hook", "metronome:2", "--tap", "t0"], "say where to attach, once"),
+        (["--hook", "metronome:1", "--duration", "nan"], "Invalid value for '--duration': nan is no number of seconds"),
+        (["--hook", "metronome:1", "--interval", "inf"], "Invalid value for '--interval': inf is no number of seconds"),
         (
             ["--hook", "metronome:1", "--program", "nobody"],
             "holds no xdp program called 'nobody'; it holds count (xdp)",
