@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anybpf import elf
 from anybpf.errors import LINUX_ERRNO, EventError, HookError, PlatformError
@@ -46,8 +46,7 @@ _NOTHING: Mapping[str, int | bytes] = MappingProxyType({})
 _GREATEST = 63
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Outcome:
+class Outcome(NamedTuple):
     """What programs decided about one event.
 
     :param value: the verdict; :param name: what the service calls it.
@@ -56,7 +55,7 @@ class Outcome:
 
     value: int
     name: str
-    written: Mapping[str, int | bytes] = field(default_factory=lambda: _NOTHING)
+    written: Mapping[str, int | bytes] = _NOTHING
 
     def __repr__(self) -> str:
         written = "".join(f", {name}={value!r}" for name, value in self.written.items())
@@ -133,7 +132,7 @@ class Service(Hook):
         )
         self.context = context or default_context()
         self._point = AttachPoint(self.context, self.program_type)
-        self._events: list[Any] = []
+        self._turns: list[tuple[Any, Any]] = []  # events that nobody uses, each with a view of its context
         self._outcomes = {value: Outcome(value, action) for action, value in returns.items()}
         # Calling an object looks for __call__ in its class, so each service has a class of its own.
         fire = self._compile_fire()
@@ -175,9 +174,12 @@ class Service(Hook):
                 "capacity": len(verdicts),
             },
         )
-        event = self._take()
-        error = lib.ab_fire_records(self._point.handle, event, batch)
-        self._events.append(event)
+        try:
+            turn = self._turns.pop()
+        except IndexError:
+            turn = self._make()
+        error = lib.ab_fire_records(self._point.handle, turn[0], batch)
+        self._turns.append(turn)
         if error:
             raise EventError(
                 f"record {batch.count}, at byte {batch.position} of {len(memory)}, makes no event of {self.name}: "
@@ -270,44 +272,38 @@ class Service(Hook):
         calls = {
             "fire": lib.ab_fire,
             "chain": self._point.handle,
-            "pop": self._events.pop,
-            "push": self._events.append,
+            "pop": self._turns.pop,
+            "push": self._turns.append,
             "make": self._make,
-            "outcomes": self._outcomes,
+            "outcomes": self._outcomes.get,
             "other": self._other,
         }
         return compile_fire(self.layout, self._writable, calls)
 
-    def _take(self) -> Any:
-        """Return an event that nobody uses, to be given back to ``_events``."""
-        try:
-            return self._events.pop()
-        except IndexError:
-            return self._make()
-
-    def _make(self) -> Any:
+    def _make(self) -> tuple[Any, Any]:
         event = lib.ab_event_create(lib.AB_EVENT_PLAIN, self.layout.context.size, 0)
         if event == ffi.NULL:
             raise EventError(f"no memory for an event of {self.name}")
         lib.ab_event_set_buffers(event, len(self.layout.buffers))
-        return ffi.gc(event, lib.ab_event_destroy)
+        return ffi.gc(event, lib.ab_event_destroy), ffi.buffer(lib.ab_event_context(event), self.layout.context.size)
 
-    def _other(self, event: Any, verdict: int, context: bytes, data: bytes) -> Outcome:
+    def _other(self, turn: tuple[Any, Any], verdict: int, context: bytes, data: bytes) -> Outcome:
         """Return the outcome where something was changed, or raise why there is none. Gives the event back."""
+        event, left = turn
         if verdict < 0:
-            self._events.append(event)
+            self._turns.append(turn)
             problem = _PROBLEMS.get(verdict, LINUX_ERRNO.get(-verdict, verdict))
             raise EventError(f"{len(data)} bytes of buffers make no event of {self.name}: {problem}")
-        left = bytes(ffi.buffer(lib.ab_event_context(event), len(context)))
         data_left = data
         if self._writable & lib.AB_FIRE_BUFFERS:
             data_left = bytes(ffi.buffer(lib.ab_event_data(event), len(data)))
-        self._events.append(event)
-        decided = self._outcomes[verdict & ~lib.AB_FIRE_CHANGED]
         changed = self.layout.changes(context, left, data, data_left)
-        return Outcome(decided.value, decided.name, MappingProxyType(changed))
+        self._turns.append(turn)
+        value, name, _ = self._outcomes[verdict & _VERDICT]
+        return Outcome(value, name, changed)
 
 
+_VERDICT = ~int(lib.AB_FIRE_CHANGED)
 #: What the engine's errors mean here.
 _PROBLEMS = {-22: "it is cut short", -90: "they are too long, 16 MiB together is the most"}
 

@@ -25,15 +25,14 @@ def fire(_service, *, {parameters}):
     except (_Error, _TypeError) as problem:
         raise _invalid({fields}) from problem
     try:
-        _event = _pop()
+        _turn = _pop()
     except _IndexError:
-        _event = _make()
-    _verdict = _fire(_chain, _event, _data, _len(_data), _context, {writable})
-    try:
-        _outcome = _outcomes[_verdict]
-    except _KeyError:
-        return _other(_event, _verdict, _context, _data)
-    _push(_event)
+        _turn = _make()
+    _verdict = _fire(_chain, _turn[0], _data, _len(_data), _context, {writable})
+    _outcome = _outcomes(_verdict)
+    if _outcome is None:
+        return _other(_turn, _verdict, _context, _data)
+    _push(_turn)
     return _outcome
 """
 _PACK = """\
@@ -51,8 +50,9 @@ def compile_fire(layout: Layout, writable: int, names: Mapping[str, Any]) -> Cal
 
     :param writable: ``lib.AB_FIRE_*``: what programs may change.
     :param names: what the text calls: ``fire`` (``lib.ab_fire``) and its ``chain``; ``pop``, ``make`` and ``push``,
-        which give and take back events; ``outcomes`` by verdict; ``other``, called with the event, the verdict and the
-        data when something was changed or has failed.
+        which give and take back turns (pairs of an event and a view); ``outcomes``, which gives the outcome of a
+        verdict; ``other``, called with the turn, the verdict, the context and the data when something was changed or
+        has failed.
     """
     return _compiled(layout, _FIRE, "fire", names, writable=writable)
 
@@ -81,7 +81,7 @@ def _compiled(layout: Layout, template: str, name: str, names: Mapping[str, Any]
         return _invalid(layout, values)
 
     # Fields may have the names of builtins, so the text finds these by others.
-    space: dict[str, Any] = {f"_{one.__name__}": one for one in (len, bytes, TypeError, IndexError, KeyError)}
+    space: dict[str, Any] = {f"_{one.__name__}": one for one in (len, bytes, TypeError, IndexError)}
     space |= {"_pack": layout.record.pack, "_Error": struct.error, "_invalid": invalid}
     space |= {f"_{key}": value for key, value in names.items()}
     exec(compile(text, f"<{layout.context.name}>", "exec"), space)
