@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import batch
+import exec as supervision
 import gcc
 import interpreter
 import kernel
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "request-policy": request_policy.measure,
     "service": service.measure,
     "socket-calls": socket_calls.measure,
+    "exec": supervision.measure,
     "live": live.measure,
     "kernel": kernel.measure,
 }

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.linux_only
 
 EPERM, EINTR, EACCES, ENOSYS, EADDRINUSE, EOPNOTSUPP = 1, 4, 13, 38, 98, 95
 
+DENY_SEND = 'SEC("cgroup/sendmsg4") int deny_send(struct bpf_sock_addr *ctx) { return 0; }'
 #: Begins the Python of supervised commands: attempt(f, …) gives what f gives, or the error number.
 ATTEMPT = """
 import errno, json, os, signal, socket, sys, threading, time
@@ -107,12 +108,20 @@ class TestBind:
             server.bind(sys.argv[1]); server.listen()
             client = socket.socket(socket.AF_UNIX)
             client.connect(sys.argv[1])
-            print(json.dumps(os.path.exists(sys.argv[1])))
+            accepted, _ = server.accept()
+            socket.send_fds(client, [b"with a file"], [0])
+            print(json.dumps([accepted.recv(99).decode(), server.getsockname() == sys.argv[1]]))
             """
-        path = policy(tmp_path, redirect_connect(1) + ALLOW_BIND)
-        done, record = summary(f"bind4={path}", f"connect4={path}", source=source, arguments=(tmp_path / "socket",))
-        assert done is True
-        assert [program["events"] for program in record["programs"]] == [0, 0]
+        path = policy(tmp_path, redirect_connect(1) + ALLOW_BIND + DENY_SEND)
+        accept = policy(
+            tmp_path,
+            'SEC("cgroup/recv_accept4") int policy(bpf_sock_addr_t *ctx) { return 0; }',
+            "windows",
+        )
+        hooks = [f"bind4={path}", f"connect4={path}", f"sendmsg4={path}", f"recv_accept4={accept}"]
+        done, record = summary(*hooks, source=source, arguments=(tmp_path / "socket",))
+        assert done == ["with a file", True]
+        assert [program["events"] for program in record["programs"]] == [0, 0, 0, 0]
 
     def test_ipv6_and_datagrams(self, tmp_path: Path) -> None:
         """bind6 programs decide IPv6 sockets, TCP and UDP; IPv4 is not theirs."""
@@ -125,6 +134,18 @@ class TestBind:
             print(json.dumps(results))
             """
         assert output(f"bind6={denied}", source=source) == [EPERM, EPERM, None, None]
+
+    def test_a_closed_socket_is_closed_for_good(self, tmp_path: Path) -> None:
+        """We hold no socket longer than its owner: its port is free again as soon as that has closed it."""
+        source = """
+            with local() as probe:
+                port = probe.getsockname()[1]
+            results = set()
+            for _ in range(300):
+                made = socket.socket(); results.add(attempt(made.bind, ("127.0.0.1", port))); made.close()
+            print(json.dumps(list(results)))
+            """
+        assert output(f"bind4={policy(tmp_path, ALLOW_BIND)}", source=source) == [None]
 
     def test_errors_are_the_kernels_own(self, tmp_path: Path) -> None:
         """What is wrong with a call is reported as without us."""

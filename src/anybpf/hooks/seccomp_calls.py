@@ -33,6 +33,8 @@ _NAME_SIZE: Final = 128
 _DISCONNECT: Final = bytes(16)  # an address of the family AF_UNSPEC
 #: Closed sockets are looked for before each bind as long as no more than so many are watched; else now and then.
 _FEW_SOCKETS: Final = 32
+#: For so many listening sockets connections are kept that their callers, interrupted, did not get.
+_KEPT_FOR: Final = 64
 
 
 class Calls:
@@ -235,6 +237,9 @@ class Calls:
     def undelivered(self, held: HeldCall, given: Give) -> None:
         """Keep a connection that its caller, interrupted, did not get: the next accept on the socket gets it."""
         self._undelivered.setdefault(held.cookie, []).append((given.descriptor, given.peer))
+        if len(self._undelivered) > _KEPT_FOR:  # the oldest socket is likely to be closed by now
+            for descriptor, _ in self._undelivered.pop(next(iter(self._undelivered))):
+                os.close(descriptor)
 
     def _sendto(self, held: HeldCall) -> Outcome:
         if held.type not in (_DATAGRAM, _RAW):

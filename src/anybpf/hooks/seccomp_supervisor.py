@@ -126,26 +126,29 @@ class Supervisor:
 
     def _finish(self, held: HeldCall, outcome: Outcome) -> None:
         """Answer a call, or put it aside."""
+        if isinstance(outcome, Wait):
+            self._put_aside(held, outcome)
+            return
+        if held.socket >= 0:
+            os.close(held.socket)  # before the answer: if the caller closes its own next, that shall be the last
         match outcome:
             case Answer(value):
                 if lib.ab_seccomp_answer(self._listener, held.id, value) != 0:
                     self._remember(held, value)
             case Proceed():
                 lib.ab_seccomp_proceed(self._listener, held.id)
-            case Gone():
-                pass
             case Give():
                 self._give(held, outcome)
-            case Wait():
-                deadline = None if outcome.seconds is None else time.monotonic() + outcome.seconds
-                self._waiting[held.socket] = _Waiting(held, outcome, deadline)
-                self._events.register(held.socket, outcome.events)
-                if held.received == self._received:
-                    self._received = ffi.new("ab_seccomp_call *")  # the other is the call's from now on
-                return
+            case Gone():
+                pass
         self.answered += 1
-        if held.socket >= 0:
-            os.close(held.socket)
+
+    def _put_aside(self, held: HeldCall, wait: Wait) -> None:
+        deadline = None if wait.seconds is None else time.monotonic() + wait.seconds
+        self._waiting[held.socket] = _Waiting(held, wait, deadline)
+        self._events.register(held.socket, wait.events)
+        if held.received == self._received:
+            self._received = ffi.new("ab_seccomp_call *")  # the other is the call's from now on
 
     def _give(self, held: HeldCall, given: Give) -> None:
         error = lib.ab_seccomp_give(self._listener, held.id, given.descriptor, given.close_on_exec)
