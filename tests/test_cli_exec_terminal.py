@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
 import select
 import shlex
@@ -25,6 +24,8 @@ class Terminal:
     """An interactive shell on a terminal of its own: what is typed, and what is shown."""
 
     def __init__(self, shell: str) -> None:
+        import pty  # Windows, where this file is only looked at, does not have it
+
         self.shell, self.screen = pty.fork()
         if self.shell == 0:
             os.environ.update(PS1="READY> ", TERM="dumb")

@@ -206,6 +206,33 @@ class TestBind:
         assert counted.pop(2 << 32 | name << 16 | 1) == 4  # UNBIND of the port that it got
         assert counted == {1 << 63 | pid: 8}
 
+    def test_a_program_that_executes_another_has_its_name(self, tmp_path: Path) -> None:
+        """The name is that of the program that runs now, though the process is the same."""
+        body = """
+            uint8_t *name = ctx->app_id_start;
+            if (name + 2 <= ctx->app_id_end && ctx->operation == BIND_OPERATION_BIND) count(name[0]);
+            return BIND_PERMIT_SOFT;
+            """
+        path = record(tmp_path, {"bind": body}, "windows")
+        first = compiled_c(
+            tmp_path,
+            """
+            #include <netinet/in.h>
+            #include <sys/socket.h>
+            #include <unistd.h>
+            int main(int argc, char **argv) {
+                struct sockaddr_in any = {.sin_family = AF_INET};
+                if (bind(socket(AF_INET, SOCK_STREAM, 0), (void *)&any, sizeof any)) return 1;
+                return argc > 1 ? execv(argv[1], argv + 1) : 0;
+            }
+            """,
+        )
+        second = tmp_path / "zweites"
+        second.write_bytes(Path(first).read_bytes())
+        second.chmod(0o755)
+        done = run(f"bind={path}", command=[first, str(second)], options=("--json",))
+        assert seen(json.loads(done.stderr.splitlines()[-1])) == {ord("n"): 1, ord("z"): 1}
+
     def test_a_quota_counts_what_is_open(self, tmp_path: Path) -> None:
         """A closed socket is reported before the next bind is decided, so that a limit of open ports is exact."""
         path = record(

@@ -27,7 +27,7 @@ __all__ = ("Calls",)
 
 _INTERNET: Final = frozenset({AF_INET, AF_INET6})
 _STREAM, _DATAGRAM, _RAW, _TYPE = 1, 2, 3, 0xF
-_SOCK_NONBLOCK, _SOCK_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+_SOCK_NONBLOCK, _SOCK_CLOEXEC = 0o4000, 0o2000000
 _MSG_DONTWAIT = 0x40
 _NAME_SIZE: Final = 128
 _DISCONNECT: Final = bytes(16)  # an address of the family AF_UNSPEC
