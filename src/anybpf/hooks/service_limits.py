@@ -16,14 +16,14 @@ from anybpf.spec import MapSpec, ObjectSpec
 
 __all__ = ("Limits", "map_memory")
 
-#: Bytes that the engine keeps for an entry of a kind with keys beside key and value, at most.
+#: Bytes that the engine keeps for an entry with a key beside key and value, at most.
 _ENTRY = 64
 #: Bytes of a perf ring that does not say; a perf event array has one for each cpu.
 _PERF_RING = 1 << 18
 _PAGE = 4096
+_POINTER = 8
+_UNKEYED = frozenset({MapKind.ARRAY, MapKind.PERCPU_ARRAY, MapKind.QUEUE, MapKind.STACK})
 _PER_CPU = frozenset({MapKind.PERCPU_ARRAY, MapKind.PERCPU_HASH, MapKind.LRU_PERCPU_HASH})
-#: What a map of programs or maps takes for an entry: a pointer.
-_REFERENCES = frozenset({MapKind.PROG_ARRAY, MapKind.ARRAY_OF_MAPS, MapKind.HASH_OF_MAPS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,23 @@ class Limits:
 def map_memory(spec: MapSpec, platform: Platform, cpus: int) -> int:
     """Return how many bytes a map may take at most; for kinds that the platform does not have, 0."""
     kind = platform.map_types.get(spec.type)
-    if kind is None:
-        return 0
-    if kind is MapKind.RINGBUF:
-        return 2 * max(_PAGE, 1 << (spec.max_entries - 1).bit_length())
-    if kind is MapKind.PERF_EVENT_ARRAY:  # rings take their bytes twice, so that no record is split
-        return 2 * cpus * (spec.map_extra or _PERF_RING)
-    value = 8 if kind in _REFERENCES else -(-spec.value_size // 8) * 8
-    each = spec.key_size + value * (cpus if kind in _PER_CPU else 1) + _ENTRY
-    inner = map_memory(spec.inner, platform, cpus) if spec.inner is not None else 0
-    return spec.max_entries * each + inner
+    value = -(-spec.value_size // 8) * 8 * (cpus if kind in _PER_CPU else 1)
+    match kind:
+        case None:
+            return 0
+        case MapKind.RINGBUF:  # rings take their bytes twice, so that no record is split
+            return 2 * max(_PAGE, 1 << (spec.max_entries - 1).bit_length())
+        case MapKind.PERF_EVENT_ARRAY:
+            return 2 * cpus * (spec.map_extra or _PERF_RING)
+        case MapKind.BLOOM_FILTER:  # at most 15 bits of each entry are set, in a filter of a power of two
+            return 8 * spec.max_entries
+        case MapKind.PROG_ARRAY | MapKind.ARRAY_OF_MAPS | MapKind.HASH_OF_MAPS:
+            inner = map_memory(spec.inner, platform, cpus) if spec.inner is not None else 0
+            return spec.max_entries * (_ENTRY + spec.key_size + _POINTER) + inner
+        case MapKind.LPM_TRIE:  # a node for each entry, and one for each fork
+            return 2 * spec.max_entries * (_ENTRY + spec.key_size + value)
+        case _:
+            return spec.max_entries * (value if kind in _UNKEYED else _ENTRY + spec.key_size + value)
 
 
 def _has_may_goto(code: bytes) -> bool:
