@@ -260,3 +260,14 @@ def protocols_of(capture: Path) -> dict[int, int]:
 def is_empty_datagram(packet: bytes) -> bool:
     """Whether it is a UDP datagram over IPv4 that carries nothing."""
     return packet[12:14] == b"\x08\x00" and packet[23] == 17 and int.from_bytes(packet[38:40], "big") <= 8
+
+
+@pytest.mark.linux_only
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_error(closed: str) -> None:
+    """A command whose standard streams were closed beforehand does its work and says nothing of Python's."""
+    command = f"exec {sys.executable} -m anybpf verify {SAMPLES / 'count.o'} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert (done.stdout == "") == (">&-" in closed.replace("2>&-", ""))

@@ -51,8 +51,19 @@ def group() -> None:
     """eBPF that runs anywhere: compile, inspect, verify and run programs with no kernel, driver or root."""
 
 
+def open_closed_streams() -> None:
+    """Open stand-ins for standard streams that were closed before we started (``>&-``): nothing else takes their place.
+
+    They are closed again in a command that is executed, as it would find them without us.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+
+
 def main() -> NoReturn:
     """Run the command line and exit (see the module for the exit codes). Never shows a traceback for bad input."""
+    open_closed_streams()
     warnings.showwarning = lambda message, *_args, **_kwargs: report_error("warning", str(message))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
