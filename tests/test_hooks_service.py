@@ -127,6 +127,13 @@ def test_values_that_do_not_fit_are_refused(policy, field, value, message):
             call(**{**EVENT, field: value})
 
 
+@pytest.mark.parametrize("records", ["text", 5, None, [b"x"], memoryview(bytes(64))[::2]])
+def test_records_are_bytes(policy, records):
+    """What is no contiguous memory is refused in one sentence."""
+    with pytest.raises(EventError, match="give bytes"):
+        policy.batch(records)
+
+
 def test_any_bytes_are_records_or_refused(policy):
     """Whatever is given as records, nothing outside it is read: it makes events, or an error says where it does not."""
     random = Random("records")

@@ -162,7 +162,10 @@ class Service(Hook):
             writable (a bytearray), what programs change is changed there.
         :raises EventError: a record is cut short or too long; the events before it have happened.
         """
-        memory = ffi.from_buffer("uint8_t[]", records)
+        try:
+            memory = ffi.from_buffer("uint8_t[]", records)
+        except (TypeError, ValueError, BufferError) as problem:
+            raise EventError(f"records of {self.name} are {type(records).__name__}; give bytes: {problem}") from None
         verdicts = bytearray(len(memory) // self.layout.context.size)
         batch = ffi.new(
             "ab_fire_batch *",
