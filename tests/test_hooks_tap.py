@@ -254,6 +254,19 @@ def drain(tap: Tap) -> bool:
     return True
 
 
+def test_an_interface_that_was_there_stays(tap: Tap) -> None:
+    """A TAP interface that somebody else made for keeps is used, and left as it was made."""
+    attach(tap, returning(PASS)).detach()
+    subprocess.run(["ip", "tuntap", "add", tap.interface, "mode", "tap"], check=True)
+    try:
+        with attach(tap, returning(PASS)):
+            datagram(b"through it")
+            assert received(tap, b"through it")
+        assert Path("/sys/class/net", tap.interface).exists()
+    finally:
+        subprocess.run(["ip", "tuntap", "del", tap.interface, "mode", "tap"], check=True)
+
+
 def test_an_interface_that_is_deleted_ends_it(tap: Tap) -> None:
     """Somebody takes the interface away: wait() says so in one sentence, and detaching is quiet."""
     link = attach(tap, returning(PASS))
