@@ -62,6 +62,14 @@ class Outcome(NamedTuple):
         return f"<{self.name} ({self.value}){written}>"
 
 
+class _Turn(NamedTuple):
+    """What one thread needs to fire: the engine's ``ab_fire_turn *``, its event, and a view of the event's context."""
+
+    native: Any
+    event: Any
+    context: Any
+
+
 class Service(Hook):
     """A hook that the service itself fires: ``hook(**fields)`` or :meth:`batch`. Threads may fire it at once.
 
@@ -132,7 +140,7 @@ class Service(Hook):
         )
         self.context = context or default_context()
         self._point = AttachPoint(self.context, self.program_type)
-        self._turns: list[tuple[Any, Any]] = []  # events that nobody uses, each with a view of its context
+        self._turns: list[_Turn] = []  # those that no thread uses
         self._outcomes = {value: Outcome(value, action) for action, value in returns.items()}
         # Calling an object looks for __call__ in its class, so each service has a class of its own.
         fire = self._compile_fire()
@@ -181,7 +189,7 @@ class Service(Hook):
             turn = self._turns.pop()
         except IndexError:
             turn = self._make()
-        error = lib.ab_fire_records(self._point.handle, turn[0], batch)
+        error = lib.ab_fire_records(turn[0], batch)
         self._turns.append(turn)
         if error:
             raise EventError(
@@ -274,25 +282,26 @@ class Service(Hook):
     def _compile_fire(self) -> Any:
         calls = {
             "fire": lib.ab_fire,
-            "chain": self._point.handle,
             "pop": self._turns.pop,
             "push": self._turns.append,
             "make": self._make,
             "outcomes": self._outcomes.get,
             "other": self._other,
         }
-        return compile_fire(self.layout, self._writable, calls)
+        return compile_fire(self.layout, calls)
 
-    def _make(self) -> tuple[Any, Any]:
+    def _make(self) -> _Turn:
         event = lib.ab_event_create(lib.AB_EVENT_PLAIN, self.layout.context.size, 0)
         if event == ffi.NULL:
             raise EventError(f"no memory for an event of {self.name}")
         lib.ab_event_set_buffers(event, len(self.layout.buffers))
-        return ffi.gc(event, lib.ab_event_destroy), ffi.buffer(lib.ab_event_context(event), self.layout.context.size)
+        owned = ffi.gc(event, lib.ab_event_destroy)
+        native = ffi.new("ab_fire_turn *", {"chain": self._point.handle, "event": owned, "writable": self._writable})
+        return _Turn(native, owned, ffi.buffer(lib.ab_event_context(event), self.layout.context.size))
 
-    def _other(self, turn: tuple[Any, Any], verdict: int, context: bytes, data: bytes) -> Outcome:
+    def _other(self, turn: _Turn, verdict: int, context: bytes, data: bytes) -> Outcome:
         """Return the outcome where something was changed, or raise why there is none. Gives the event back."""
-        event, left = turn
+        _, event, left = turn
         if verdict < 0:
             self._turns.append(turn)
             problem = _PROBLEMS.get(verdict, LINUX_ERRNO.get(-verdict, verdict))

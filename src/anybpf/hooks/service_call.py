@@ -28,7 +28,7 @@ def fire(_service, *, {parameters}):
         _turn = _pop()
     except _IndexError:
         _turn = _make()
-    _verdict = _fire(_chain, _turn[0], _data, _len(_data), _context, {writable})
+    _verdict = _fire(_turn[0], _data, _len(_data), _context)
     _outcome = _outcomes(_verdict)
     if _outcome is None:
         return _other(_turn, _verdict, _context, _data)
@@ -45,16 +45,15 @@ def pack(_service, *, {parameters}):
 """
 
 
-def compile_fire(layout: Layout, writable: int, names: Mapping[str, Any]) -> Callable[..., Any]:
+def compile_fire(layout: Layout, names: Mapping[str, Any]) -> Callable[..., Any]:
     """Return the method that fires the hook.
 
-    :param writable: ``lib.AB_FIRE_*``: what programs may change.
-    :param names: what the text calls: ``fire`` (``lib.ab_fire``) and its ``chain``; ``pop``, ``make`` and ``push``,
-        which give and take back turns (pairs of an event and a view); ``outcomes``, which gives the outcome of a
+    :param names: what the text calls: ``fire`` (``lib.ab_fire``); ``pop``, ``make`` and ``push``, which give and take
+        back turns, each a tuple that begins with an ``ab_fire_turn *``; ``outcomes``, which gives the outcome of a
         verdict; ``other``, called with the turn, the verdict, the context and the data when something was changed or
         has failed.
     """
-    return _compiled(layout, _FIRE, "fire", names, writable=writable)
+    return _compiled(layout, _FIRE, "fire", names)
 
 
 def compile_pack(layout: Layout) -> Callable[..., bytes]:
@@ -62,7 +61,7 @@ def compile_pack(layout: Layout) -> Callable[..., bytes]:
     return _compiled(layout, _PACK, "pack", {})
 
 
-def _compiled(layout: Layout, template: str, name: str, names: Mapping[str, Any], **more: object) -> Callable[..., Any]:
+def _compiled(layout: Layout, template: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:
     lengths = [f"_len({buffer.name})" for buffer in layout.buffers]
     text = template.format(
         parameters=", ".join(_parameter(field) for field in layout.fields),
@@ -74,7 +73,6 @@ def _compiled(layout: Layout, template: str, name: str, names: Mapping[str, Any]
         data=_data(layout),
         values=", ".join([*lengths, *(scalar.name for scalar in layout.scalars)]),
         fields=", ".join(f"{field.name}={field.name}" for field in layout.fields),
-        **more,
     )
 
     def invalid(**values: object) -> EventError:

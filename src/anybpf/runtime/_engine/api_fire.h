@@ -6,8 +6,16 @@
 /* What programs may change, and what ab_fire adds to the verdict when something did change. */
 enum { AB_FIRE_FIELDS = 1, AB_FIRE_BUFFERS = 2, AB_FIRE_CHANGED = 256 };
 
-/* ab_chain_fire, for the calling thread. `writable` is AB_FIRE_FIELDS and AB_FIRE_BUFFERS, added up. */
-int64_t ab_fire(ab_chain *chain, ab_event *event, const uint8_t *data, uint64_t length, const uint8_t *context, uint32_t writable);
+/* What firing takes that stays the same from event to event; one thread uses it at a time. */
+typedef struct ab_fire_turn {
+    ab_chain *chain;
+    ab_event *event;
+    uint32_t writable; /* AB_FIRE_FIELDS and AB_FIRE_BUFFERS, added up */
+    uint32_t reserved;
+} ab_fire_turn;
+
+/* ab_chain_fire, for the calling thread. */
+int64_t ab_fire(const ab_fire_turn *turn, const uint8_t *data, uint64_t length, const uint8_t *context);
 
 /* Many events. Each record is the context, with a buffer's length in the place of the pointer to its end (ab_event_set_buffers),
  * and behind it the buffers' bytes. */
@@ -22,5 +30,5 @@ typedef struct ab_fire_batch {
     uint64_t position;    /* out: bytes of them; after an error, where the record begins that was not run */
 } ab_fire_batch;
 /* 0; -EINVAL: a record is cut short; -EMSGSIZE: its buffers are too long; -ENOSPC: there are more records than verdicts; -ENOMEM. */
-int ab_fire_records(ab_chain *chain, ab_event *event, ab_fire_batch *batch);
+int ab_fire_records(const ab_fire_turn *turn, ab_fire_batch *batch);
 #endif

@@ -8,9 +8,11 @@
 /* The context's bytes behind the buffers' pointers. */
 static uint32_t scalars_at(const ab_event *event) { return event->buffers * (uint32_t)sizeof(ab_buffer_bounds); }
 
-int64_t ab_fire(ab_chain *chain, ab_event *event, const uint8_t *data, uint64_t length, const uint8_t *context, uint32_t writable) {
+int64_t ab_fire(const ab_fire_turn *turn, const uint8_t *data, uint64_t length, const uint8_t *context) {
+    ab_event *event = turn->event;
+    uint32_t writable = turn->writable;
     if (length > AB_EVENT_MAX_LENGTH) return -AB_EMSGSIZE;
-    int64_t verdict = ab_chain_fire(chain, event, data, (uint32_t)length, context, NULL);
+    int64_t verdict = ab_chain_fire(turn->chain, event, data, (uint32_t)length, context, NULL);
     if (verdict < 0 || writable == 0) return verdict;
     uint32_t start = scalars_at(event);
     const uint8_t *left = (const uint8_t *)(event + 1) + start;
@@ -66,10 +68,10 @@ static int run_records(ab_chain *chain, ab_session *session, ab_event *event, ab
     return error;
 }
 
-int ab_fire_records(ab_chain *chain, ab_event *event, ab_fire_batch *batch) {
+int ab_fire_records(const ab_fire_turn *turn, ab_fire_batch *batch) {
     ab_session session;
-    ab_session_open(&session, ab_chain_engine(chain), event);
-    int error = run_records(chain, &session, event, batch);
+    ab_session_open(&session, ab_chain_engine(turn->chain), turn->event);
+    int error = run_records(turn->chain, &session, turn->event, batch);
     ab_session_finish(&session);
     return error;
 }
