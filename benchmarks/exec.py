@@ -68,6 +68,21 @@ LOOP = """
         return argc < 3;
     }
     """
+#: Runs a command under the least of all seccomp filters, which lets everything through.
+EMPTY_FILTER = """
+    #include <linux/filter.h>
+    #include <linux/seccomp.h>
+    #include <sys/prctl.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    int main(int argc, char **argv) {
+        struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+        struct sock_fprog program = {1, &allow};
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if (argc < 2 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program)) return 1;
+        return execv(argv[1], argv + 1);
+    }
+    """
 #: Prints the processor time of a command, in nanoseconds.
 TIMED = (
     "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
@@ -88,8 +103,9 @@ def measure(folder: Path, rounds: int) -> Iterator[Figure]:
         (folder / f"{platform}.c").write_text(source)
         objects[platform] = folder / f"{platform}.o"
         objects[platform].write_bytes(compile_source(folder / f"{platform}.c", platform=platform))
-    (folder / "loop.c").write_text(LOOP)
-    subprocess.run([compiler, "-O2", "-o", str(folder / "loop"), str(folder / "loop.c")], check=True)
+    for name, source in (("loop", LOOP), ("empty", EMPTY_FILTER)):
+        (folder / f"{name}.c").write_text(source)
+        subprocess.run([compiler, "-O2", "-o", str(folder / name), str(folder / f"{name}.c")], check=True)
 
     linux = [f"bind4={objects['linux']}", f"connect4={objects['linux']}"]
     for what, hooks, name in (
@@ -97,26 +113,33 @@ def measure(folder: Path, rounds: int) -> Iterator[Figure]:
         ("connect", linux, "cgroup/connect4"),
         ("bind", [f"bind={objects['windows']}"], "bind of eBPF for Windows, closing watched"),
     ):
-        without, supervised = alternate([str(folder / "loop"), what, str(CALLS)], hooks, rounds)
+        command = [str(folder / "loop"), what, str(CALLS)]
+        without, supervised = alternate([command, supervise(hooks, command)], max(3, rounds // 3))
         note = f"{supervised / 1e3:.1f} us supervised, {without / 1e3:.1f} us without"
         yield Figure("exec", f"added to a {what}, {name}", "us", (supervised - without) / 1e3, LIMIT_US, note)
     programs = {
         "find /usr": ["find", "/usr", "-xdev", "-size", "+1000000k"],
         "compile C": [compiler, "-O2", "-c", "-o", str(folder / "loop.o"), str(folder / "loop.c")],
     }
-    for name, command in programs.items():
-        without, supervised = alternate([sys.executable, "-ISc", TIMED, *command], linux, 3 * rounds)
-        note = f"{supervised / 1e6:.1f} ms of processor time supervised, {without / 1e6:.1f} ms without"
+    for name, program in programs.items():
+        command = [sys.executable, "-ISc", TIMED, *program]
+        lines = [command, [str(folder / "empty"), *command], supervise(linux, command)]
+        without, empty, supervised = alternate(lines, rounds)
+        note = f"{without / 1e6:.0f} ms of processor time without; an empty seccomp filter {empty / without:.3f} ×"
         yield Figure("exec", name, "×", supervised / without, LIMIT_RATIO, note)
 
 
-def alternate(command: Sequence[str], hooks: Sequence[str], rounds: int) -> tuple[float, float]:
-    """Run a command without and with supervision in turn; return the medians of what it printed."""
+def supervise(hooks: Sequence[str], command: Sequence[str]) -> list[str]:
+    """Return the command line that runs a command under programs."""
     attached = [part for hook in hooks for part in ("--attach", hook)]
-    supervise = [sys.executable, "-m", "anybpf", "exec", *attached, "--"]
-    printed: tuple[list[float], list[float]] = ([], [])
+    return [sys.executable, "-m", "anybpf", "exec", *attached, "--", *command]
+
+
+def alternate(lines: Sequence[Sequence[str]], rounds: int) -> list[float]:
+    """Run command lines in turn; return the median of the number that each printed."""
+    printed: list[list[float]] = [[] for _ in lines]
     for _ in range(rounds):
-        for line, numbers in zip(([*command], [*supervise, *command]), printed, strict=True):
+        for line, numbers in zip(lines, printed, strict=True):
             done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=300)
             numbers.append(float(done.stdout))
-    return statistics.median(printed[0]), statistics.median(printed[1])
+    return [statistics.median(numbers) for numbers in printed]
