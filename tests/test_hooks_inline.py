@@ -496,6 +496,18 @@ def test_detaching_leaves_nothing(bench: Bench, loaded: Object) -> None:
     assert bench.b.quiet()
 
 
+def test_an_interface_has_one_wire(bench: Bench) -> None:
+    """A second hook on an interface, which would carry every frame on as well, is refused while the first is there."""
+    near_a, near_b = bench.near
+    with cable() as (other, _), returning(PASS).attach(bench.hook):
+        with pytest.raises(HookError, match=f"'{near_b}' is taken by another inline or tap hook"):
+            returning(PASS).attach(Inline(other, near_b))
+        returning(PASS).attach(Inline(bench.far[0], other)).detach()  # nothing of the one refused is left
+    with returning(PASS).attach(Inline(near_b, near_a)):
+        bench.a.send(told(PASS))
+        assert bench.b.receive(1) == [told(PASS)]
+
+
 def test_a_forked_child_ends_its_copy_only(bench: Bench) -> None:
     """A child that detaches what it inherited takes nothing from its parent."""
     with returning(PASS).attach(bench.hook) as link:

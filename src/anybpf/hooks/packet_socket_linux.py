@@ -60,20 +60,18 @@ class PacketSocket:
         self.ifindex = interface_index(interface)
         self._lost = 0
         self._counting = threading.Lock()
+        self._claim = _claim(interface, self.ifindex) if receive else None
         try:
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        except PermissionError:
-            raise HookError(
-                f"interface {interface!r} cannot be opened: packet sockets need root or the capability CAP_NET_RAW; "
-                "run as root"
-            ) from None
-        try:
-            self._open(receive)
-        except OSError as error:
-            self._socket.close()
-            raise HookError(f"interface {interface!r} cannot be opened: {error.strerror}") from None
-        except BaseException:
-            self._socket.close()
+            self._socket = _packet_socket(interface)
+            try:
+                self._open(receive)
+            except BaseException:
+                self._socket.close()
+                raise
+        except BaseException as error:
+            self._release()
+            if isinstance(error, OSError):
+                raise HookError(f"interface {interface!r} cannot be opened: {error.strerror}") from None
             raise
 
     def _open(self, receive: bool) -> None:
@@ -166,9 +164,40 @@ class PacketSocket:
         self._memory.close()
         with self._counting:
             self._socket.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
 
     def __repr__(self) -> str:
         return f"<PacketSocket {self.name!r}, interface {self.ifindex}>"
+
+
+def _packet_socket(interface: str) -> socket.socket:
+    try:
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    except PermissionError:
+        raise HookError(
+            f"interface {interface!r} cannot be opened: packet sockets need root or the capability CAP_NET_RAW; "
+            "run as root"
+        ) from None
+
+
+def _claim(interface: str, ifindex: int) -> socket.socket:
+    """Return what keeps a second wire from taking an interface: each would carry every frame on.
+
+    It is a socket with an abstract name, which is its network namespace's and goes with the process.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0anybpf/interface/{ifindex}")
+    except OSError:
+        claim.close()
+        raise HookError(
+            f"interface {interface!r} is taken by another inline or tap hook; detach that one, or attach to it"
+        ) from None
+    return claim
 
 
 _ORDINARY: Final = {_RCVBUFFORCE: socket.SO_RCVBUF, _SNDBUFFORCE: socket.SO_SNDBUF}

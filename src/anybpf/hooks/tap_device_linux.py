@@ -42,6 +42,8 @@ class TapDevice:
         self.name = name
         try:
             self._descriptor = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:
+            raise HookError(f"TAP interface {name!r} cannot be made: {_REASONS[errno.EPERM]}") from None
         except OSError as error:
             raise HookError(f"{_DEVICE} cannot be opened ({error.strerror}); it is made by `modprobe tun`") from None
         try:
