@@ -79,8 +79,8 @@ EMPTY_FILTER = """
         struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
         struct sock_fprog program = {1, &allow};
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        if (argc < 2 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program)) return 1;
-        return execv(argv[1], argv + 1);
+        long error = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
+        return argc < 2 || error ? 1 : execv(argv[1], argv + 1);
     }
     """
 #: Prints the processor time of a command, in nanoseconds.

@@ -302,6 +302,13 @@ class TestProcesses:
             assert process.stdout.read() == "said\n"
             assert process.poll() is None
 
+    def test_closed_streams(self, objects: dict[str, Path]) -> None:
+        """Without standard streams it works as well."""
+        line = [*exec_command(f"bind4={objects['allow']}"), "sh", "-c", "exit 7"]
+        script = 'exec "$@" <&- >&- 2>&-'
+        done = subprocess.run(["sh", "-c", script, "sh", *line], timeout=60, check=False)
+        assert done.returncode == 7
+
     def test_signals_are_passed_on(self, objects: dict[str, Path]) -> None:
         """A signal sent to the process that the shell knows reaches the command, which decides."""
         command = ["sh", "-c", "trap 'echo caught; exit 5' USR1; echo ready; while :; do sleep 0.05; done"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,8 +13,12 @@ from typing import Any
 
 import pytest
 
+import anybpf
+from anybpf.errors import HookError
+from anybpf.hooks.seccomp import CommandError, Seccomp
 from supervised import (
     ALLOW_BIND,
+    children_of,
     compiled_c,
     deny_port,
     free_port,
@@ -27,6 +32,7 @@ pytestmark = pytest.mark.linux_only
 
 EPERM, EINTR, EACCES, ENOSYS, EADDRINUSE, EOPNOTSUPP = 1, 4, 13, 38, 98, 95
 
+DENY_ALL = 'SEC("cgroup/bind4") int deny_all(struct bpf_sock_addr *ctx) { return 0; }'
 DENY_SEND = 'SEC("cgroup/sendmsg4") int deny_send(struct bpf_sock_addr *ctx) { return 0; }'
 #: Begins the Python of supervised commands: attempt(f, …) gives what f gives, or the error number.
 ATTEMPT = """
@@ -579,3 +585,53 @@ class TestSockets:
         done = run(f"sock_release={path}", command=["true"])
         assert done.returncode == 2
         assert "does not run" in done.stderr
+
+
+class TestHook:
+    def test_what_is_held_up_is_settled_when_the_command_starts(self, tmp_path: Path) -> None:
+        """Programs may be swapped while the command runs, and others attached, but for calls that are held up only."""
+        with anybpf.load(policy(tmp_path, ALLOW_BIND + deny_port("cgroup/connect4", 9) + DENY_ALL)) as loaded:
+            allow, connect = loaded.programs["allow_bind"], loaded.programs["connect4_but_9"]
+            hook = Seccomp()
+            with hook.attach(allow) as link:
+                binder = "import socket, sys; sys.stdin.readline(); socket.socket().bind(('127.0.0.1', 0))"
+                reader, writer = os.pipe()
+                kept = os.dup(0)
+                os.dup2(reader, 0)
+                try:
+                    process, supervisor = hook.start([sys.executable, "-ISc", binder])
+                finally:
+                    os.dup2(kept, 0)
+                    os.close(kept)
+                    os.close(reader)
+                with supervisor:
+                    with pytest.raises(HookError, match="runs already"):
+                        hook.attach(connect)
+                    assert hook.links == (link,)
+                    link.update(loaded.programs["deny_all"])
+                    os.write(writer, b"\n")
+                    os.close(writer)
+                    supervisor.serve()
+                    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
+                assert link.stats.verdicts == {0: 1}
+
+    def test_a_command_that_cannot_be_executed(self, tmp_path: Path) -> None:
+        """The error says why, and nothing is left: no process, no descriptor."""
+        before = len(os.listdir("/proc/self/fd")), children_of(os.getpid())
+        with anybpf.load(policy(tmp_path, ALLOW_BIND)) as loaded:
+            hook = Seccomp()
+            with hook.attach(loaded.programs["allow_bind"]):
+                with pytest.raises(CommandError) as missing:
+                    hook.start(["./no-such-command"])
+                with pytest.raises(CommandError) as directory:
+                    hook.start(["/tmp"])
+        assert (missing.value.error, directory.value.error) == (2, EACCES)
+        assert (len(os.listdir("/proc/self/fd")), children_of(os.getpid())) == before
+
+    def test_scripts_that_do_not_say_what_runs_them(self, tmp_path: Path) -> None:
+        """A file of commands without `#!` is run by the shell, as shells do."""
+        script = tmp_path / "script"
+        script.write_text("echo $1; exit 4\n")
+        script.chmod(0o755)
+        done = run(f"bind4={policy(tmp_path, ALLOW_BIND)}", command=[str(script), "argument"])
+        assert (done.returncode, done.stdout) == (4, "argument\n")

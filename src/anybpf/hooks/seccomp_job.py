@@ -21,7 +21,6 @@ import resource
 import signal
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
@@ -31,6 +30,7 @@ from anybpf.runtime.engine import lib
 
 __all__ = ("Job", "divide")
 
+_STDIN, _STDOUT, _STDERR = range(3)
 _MESSAGE: Final = struct.Struct("=Bi")
 _STARTED, _STOPPED, _ENDED = range(3)  # with the command's process id, the signal that stopped it, its wait status
 #: Signals that mean this process alone, or that cannot be waited for.
@@ -50,6 +50,7 @@ def divide() -> Job:
 
     To be called before any thread is started.
     """
+    _fill_standard_streams()
     stand_in, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child:
@@ -91,7 +92,7 @@ class Job:
         with suppress(OSError):  # the stand-in is gone: what watches the link will find out
             socket.send_fds(self._link, [_MESSAGE.pack(_STARTED, command)], [self._handle])
         os.setsid()
-        _let_go(sys.stdin.fileno(), sys.stdout.fileno())
+        _let_go(_STDIN, _STDOUT)
         lib.ab_supervisor_protect(_CAPABILITIES)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # a call that waits is a descriptor here
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -131,9 +132,10 @@ class Job:
                 else:
                     self.status = status
                     supervisor.settle()
-                    ended(status)
+                    with suppress(OSError):  # nobody reads standard error any more
+                        ended(status)
                     self._tell(_ENDED, status)
-                    _let_go(sys.stderr.fileno())
+                    _let_go(_STDERR)
                     if not options:
                         return
 
@@ -159,7 +161,7 @@ class _StandIn:
         waited_for = signal.valid_signals() - _OWN_SIGNALS
         signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
         lib.ab_supervisor_adopt()
-        _let_go(sys.stdin.fileno(), sys.stdout.fileno())
+        _let_go(_STDIN, _STDOUT)
         # A message announces itself by a signal, so that there is one thing to wait for.
         fcntl.fcntl(self._link, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(self._link, fcntl.F_SETFL, fcntl.fcntl(self._link, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
@@ -216,6 +218,13 @@ class _StandIn:
             _stop(os.WSTOPSIG(status))
         elif process:
             _end(status)
+
+
+def _fill_standard_streams() -> None:
+    """Open those that are closed, lest one of our own files take their numbers."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(null, True)
+    os.close(null)
 
 
 def _let_go(*descriptors: int) -> None:
