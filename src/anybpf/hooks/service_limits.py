@@ -33,8 +33,9 @@ class Limits:
     :param object_bytes: of the file. :param programs: how many programs it may hold.
     :param instructions: of all its programs together, in slots of 8 bytes.
     :param visits: instructions that the verifier may step through, for all programs together: 10 to 30 microseconds
-        and up to a kilobyte of memory each. A program that it accepts, and that calls nothing back (``service_helpers.REPEATING``), runs no more
-        instructions than that for an event (34 times as many when it tail-calls), so this bounds the time of a run.
+        and up to a kilobyte of memory each. A program that it accepts, and that calls nothing back
+        (``service_helpers.REPEATING``), runs no more instructions than that for an event (34 times as many when it
+        tail-calls), so this bounds the time of a run.
     :param maps: how many maps, data sections included. :param map_bytes: of all their memory.
     :param may_goto: it may use ``may_goto``, which lets a loop go on up to eight million times unproven.
     :param pinning: its maps may be pinned by name, and so shared with other objects of the same execution context.
