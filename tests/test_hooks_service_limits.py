@@ -178,6 +178,18 @@ def test_memory_of_all_maps_counts_together(policy):
     refused(policy, compiled_for(policy, many + program), LoadError, "has 33 maps; 32 are allowed here")
 
 
+@pytest.mark.parametrize(
+    "types", ["__type(key, int); __uint(value_size, 20000);", "__uint(key_size, 20000); __type(value, int);"]
+)
+def test_keys_and_values_are_limited(policy, types):
+    """One call of a helper copies no more than is allowed; nor does one data section hold more."""
+    data = compiled_for(policy, MAP % ("HASH", 8, types) + USE % "key == 1")
+    refused(policy, data, LoadError, "'m' has keys or values of 20000 bytes; 16384 are allowed here")
+    policy.load(data, limits=Limits(value_bytes=20_000)).close()
+    section = compiled_for(policy, "__u8 big[20000];\n" + USE % "big[key & 7]")
+    refused(policy, section, LoadError, "has keys or values of 20000 bytes")
+
+
 def test_large_data_sections_count_as_maps(policy):
     """Global variables are memory as well."""
     data = compiled_for(policy, "__u64 big[1 << 22];\n" + USE % "big[key & 7]")

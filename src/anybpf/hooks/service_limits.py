@@ -37,6 +37,7 @@ class Limits:
         (``service_helpers.REPEATING``), runs no more instructions than that for an event (34 times as many when it
         tail-calls), so this bounds the time of a run.
     :param maps: how many maps, data sections included. :param map_bytes: of all their memory.
+    :param value_bytes: of one key or value, or one data section: about what a helper copies in one call.
     :param may_goto: it may use ``may_goto``, which lets a loop go on up to eight million times unproven.
     :param pinning: its maps may be pinned by name, and so shared with other objects of the same execution context.
     """
@@ -47,6 +48,7 @@ class Limits:
     visits: int = 100_000
     maps: int = 32
     map_bytes: int = 16 << 20
+    value_bytes: int = 16 << 10
     may_goto: bool = False
     pinning: bool = False
 
@@ -64,6 +66,11 @@ class Limits:
         self._require_count("instructions", sum(p.slots for p in spec.programs), self.instructions)
         self._require_count("maps", len(spec.maps), self.maps)
         self._require_count("bytes of maps", sum(map_memory(m, platform, cpus) for m in spec.maps), self.map_bytes)
+        for found in spec.maps:
+            if (largest := max(found.key_size, found.value_size)) > self.value_bytes:
+                raise LoadError(
+                    f"map {found.name!r} has keys or values of {largest} bytes; {self.value_bytes} are allowed here"
+                )
         pinned = next((m.name for m in spec.maps if m.pinning), None)
         if pinned is not None and not self.pinning:
             raise LoadError(f"map {pinned!r} is to be pinned by name, which is not allowed here; remove its pinning")
