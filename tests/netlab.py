@@ -131,9 +131,9 @@ class Host:
             finally:
                 _enter(home.fileno())
 
-    def counters(self) -> dict[str, int]:
-        """What ``eth0`` has counted: frames as ``rx_packets`` and ``tx_packets``, and the rest of its statistics."""
-        shown = json.loads(self.run("ip", "-j", "-s", "-s", "link", "show", "eth0").stdout)[0]["stats64"]
+    def counters(self, device: str = "eth0") -> dict[str, int]:
+        """What an interface has counted: ``rx_packets``, ``tx_packets``, ``tx_dropped``, and its other statistics."""
+        shown = json.loads(self.run("ip", "-j", "-s", "-s", "link", "show", device).stdout)[0]["stats64"]
         return {f"{way}_{name}": value for way, values in shown.items() for name, value in values.items()}
 
     @contextlib.contextmanager

@@ -42,6 +42,10 @@ class Guard:
     loaded: Object
     link: Link
 
+    def lost(self) -> int:
+        """Frames that no program met: host a's interface had no room for them, or the hook."""
+        return self.link.stats.dropped + self.a.counters(self.device)["tx_dropped"]
+
     def frames(self, packets: list[Any]) -> list[bytes]:
         """Packets as frames from host a's interface to host b's."""
         return [bytes(scapy.Ether(src=self.a.mac, dst=self.b.mac) / packet) for packet in packets]
@@ -161,7 +165,7 @@ def test_flood_of_empty_datagrams(guard, tmp_path):
             for n in range(20):
                 ask(client, made.b, f"question {n}".encode())
             assert generator.finish() == flood
-        wait_until(lambda: made.link.stats.verdicts.get(WINDOWS_DROP, 0) + made.link.stats.dropped >= flood)
+        wait_until(lambda: made.link.stats.verdicts.get(WINDOWS_DROP, 0) + made.lost() >= flood)
         assert made.loaded.maps["dropped_packet_map"][0] == made.link.stats.verdicts[WINDOWS_DROP]
         assert {host for host, _ in clients} == {made.a.address}
 
@@ -181,11 +185,11 @@ def test_flood_of_questions(guard, tmp_path, platform):
             for _ in range(limit // 2):
                 ask(client, made.b, question)
             assert generator.finish() == flood
-        wait_until(lambda: sum(requests.values()) + made.link.stats.dropped >= flood + limit // 2)
+        wait_until(lambda: sum(requests.values()) + made.lost() >= flood + limit // 2)
         wait_until(lambda: len(clients) >= requests[0])
         passed = sum(host == ATTACKERS[0] for host, _ in clients)
         assert 0 < passed <= limit * (time.monotonic() - began + 2)
-        assert passed + requests[2] + made.link.stats.dropped >= flood
+        assert passed + requests[2] + made.lost() >= flood
 
 
 def test_a_flood_that_nobody_filters(guard, tmp_path):
@@ -194,5 +198,5 @@ def test_a_flood_that_nobody_filters(guard, tmp_path):
     with echo_server(made.b, 53) as clients:
         with made.flood([datagram(made.a.address, made.b)], tmp_path, rate=5_000, count=1_000) as generator:
             assert generator.finish() == 1_000
-        wait_until(lambda: len(clients) == 1_000)
-    assert made.loaded.maps["per_proto"][socket.IPPROTO_UDP] >= 1_000
+        wait_until(lambda: len(clients) + made.lost() >= 1_000)
+    assert made.loaded.maps["per_proto"][socket.IPPROTO_UDP] >= len(clients) > 500
