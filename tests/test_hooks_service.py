@@ -308,6 +308,8 @@ def test_returns_with_a_gap_fall_back():
         ({"fields": [Buffer("a"), U16("a_end")]}, "two fields called 'a_end'"),
         ({"fields": [U8("a b")]}, "'a b' cannot be a name"),
         ({"fields": [U8("int")]}, "'int' cannot be a name"),
+        ({"fields": [U8("typeof")]}, "'typeof' cannot be a name"),
+        ({"fields": [U8("a")], "returns": {"BPF_ANY": 0}}, "'BPF_ANY' cannot be a name"),
         ({"fields": [U8("lambda")]}, "'lambda' cannot be a name"),
         ({"fields": [U8("_data")]}, "'_data' cannot be a name"),
         ({"fields": [Bytes("a", 0)]}, "has 0 bytes"),

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -92,6 +93,11 @@ def test_objects_that_are_too_large_are_refused_unread(policy, tmp_path):
     path.write_bytes(bytes(100))
     with pytest.raises(LoadError, match="100 bytes; 99 are allowed"):
         policy.load(path, limits=Limits(object_bytes=99))
+    if Path("/dev/zero").exists():  # a file without end is read no further than that
+        with pytest.raises(LoadError, match="100 bytes; 99 are allowed"):
+            policy.load("/dev/zero", limits=Limits(object_bytes=99))
+    with pytest.raises(OSError, match="nowhere"):
+        policy.load(tmp_path / "nowhere.o")
 
 
 @pytest.mark.parametrize("data", [b"", b"MZ", b"\x7fELF", b"<html>", bytes(4096), b"\x7fELF" + b"\xff" * 400])

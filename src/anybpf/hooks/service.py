@@ -200,7 +200,7 @@ class Service(Hook):
 
     def load(
         self,
-        source: bytes | str | os.PathLike[str],
+        source: bytes | bytearray | memoryview | str | os.PathLike[str],
         *,
         limits: Limits | None = None,
         mode: Mode = None,
@@ -215,10 +215,17 @@ class Service(Hook):
         :param mode, maps: as :func:`anybpf.load` has them.
         :raises LoadError: the object exceeds a limit, or cannot run here. :raises ObjectError: it is no usable object.
         :raises PlatformError: it holds programs for something else. :raises VerificationError: a program is not safe.
+        :raises OSError: ``source`` is a path, and cannot be read.
         """
         limits = limits or Limits()
-        limits.require_size(len(source) if isinstance(source, bytes) else os.stat(source).st_size)
-        spec = elf.parse(source, self.name) if isinstance(source, bytes) else elf.open(source)
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data, name = bytes(source), self.name
+            limits.require_size(len(data))
+        else:
+            with open(source, "rb") as file:  # no more of it than is allowed: it may have no end
+                data, name = file.read(limits.object_bytes + 1), os.fspath(source)
+                limits.require_size(max(len(data), os.fstat(file.fileno()).st_size))
+        spec = elf.parse(data, name)
         limits.require(spec, self.platform, self.context.cpus)
         self._require_sections(spec)
         return load(

@@ -44,7 +44,8 @@ _POINTER: Final = 8
 _CODES: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
 _C_WORDS: Final = (
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "asm typeof bool true false NULL SEC"
 )
 _RESERVED: Final = frozenset(_C_WORDS.split())
 
@@ -202,11 +203,12 @@ def lay_out(name: str, fields: Iterable[Field]) -> Layout:
 
 
 def require_name(name: str) -> None:
-    """Raise HookError unless ``name`` can be a name in both C and Python."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name in _RESERVED:
+    """Raise HookError unless ``name`` can be a name in both C and Python, and is none that the headers have."""
+    word = keyword.iskeyword(name) or name in _RESERVED or name.startswith("BPF_")
+    if word or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise HookError(
-            f"{name!r} cannot be a name here: use letters, digits and _, beginning with a letter, and no word of C or "
-            "Python"
+            f"{name!r} cannot be a name here: use letters, digits and _, beginning with a letter, no word of C or "
+            "Python, and nothing that begins with BPF_"
         )
 
 
