@@ -117,6 +117,16 @@ static int identify(const struct caller *caller, ab_seccomp_call *call) {
     return 0;
 }
 
+static int process_of(int thread) {
+    char text[1024]; /* more than the lines that come before */
+    int file = open_in(thread, "status", O_RDONLY);
+    ssize_t size = file < 0 ? 0 : read(file, text, sizeof text - 1);
+    if (file >= 0) close(file);
+    text[size < 0 ? 0 : size] = 0;
+    const char *line = strstr(text, "\nTgid:"); /* the kernel escapes line ends in the name, which comes first */
+    return line == NULL ? -ESRCH : (int)strtol(line + sizeof "\nTgid:" - 1, NULL, 10);
+}
+
 /* What is open of the thread: a number may have passed to another one, but a handle never does. */
 static struct caller *caller_of(ab_seccomp_receiver *receiver, ab_seccomp_call *call, int *error) {
     struct caller *caller = &receiver->callers[(uint32_t)call->thread % CALLERS];
@@ -124,7 +134,10 @@ static struct caller *caller_of(ab_seccomp_receiver *receiver, ab_seccomp_call *
     if (caller->thread == call->thread && identify(caller, call) == 0) return caller;
     forget(caller);
     int handle = result(syscall(SYS_pidfd_open, call->thread, THREAD_TOO));
-    if (handle == -EINVAL) handle = result(syscall(SYS_pidfd_open, call->thread, 0)); /* for a process's first thread only */
+    if (handle == -EINVAL) { /* this kernel opens whole processes only, by their first thread */
+        int process = process_of(call->thread);
+        handle = process < 0 ? process : result(syscall(SYS_pidfd_open, process, 0));
+    }
     if (handle < 0) {
         *error = handle;
         return NULL;
