@@ -9,13 +9,14 @@ export ANYBPF_WERROR := 1
 # The version of the interpreter is asked, not assumed: the extension's file name carries it.
 ENGINE_SOURCES := $(wildcard src/anybpf/runtime/_engine/*.c src/anybpf/runtime/_engine/*.h) src/anybpf/runtime/build_engine.py setup.py
 
-.PHONY: help demo test lint bench build test-windows wheel-windows clean
+.PHONY: help demo test lint bench soak build test-windows wheel-windows clean
 
 help:
 	@echo "make demo           compile, verify, run and reject sample programs over a recorded capture"
 	@echo "make test           run the tests"
 	@echo "make lint           ruff and mypy --strict"
 	@echo "make bench          speed, as ratios against peers measured in the same run"
+	@echo "make soak           ten minutes of live traffic; nothing may be lost or leaked (Linux, root)"
 	@echo "make test-windows   the tests and the demo on a Windows Python under wine"
 	@echo "make wheel-windows  a win_amd64 wheel in dist/"
 
@@ -40,6 +41,9 @@ lint: build
 
 bench: build
 	$(BIN)/python benchmarks/run.py
+
+soak: build
+	$(BIN)/python benchmarks/soak.py
 
 test-windows: build
 	$(BIN)/python tests/windows/lab.py test
