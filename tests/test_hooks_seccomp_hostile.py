@@ -13,13 +13,12 @@ import pytest
 
 from anybpf.hooks.seccomp_filter import ARCHITECTURES, CALLS, build
 from anybpf.hooks.socket_call import Operation
-from anybpf.runtime.engine import lib
 from supervised import ALLOW_BIND, compiled_c, deny_port, free_port, policy, run
 
 pytestmark = pytest.mark.linux_only
 
 ALLOW, NOTIFY, ERROR = 0x7FFF0000, 0x7FC00000, 0x00050000
-ENOSYS, EOPNOTSUPP = 38, 95
+EPERM, ENOSYS, EOPNOTSUPP = 1, 38, 95
 X86_64 = ARCHITECTURES["x86_64"]
 
 
@@ -50,7 +49,7 @@ class TestFilter:
         target = ARCHITECTURES[machine]
         code = build({operation}, target)
         wanted = {target.numbers[call.name] for call in CALLS if operation in call.operations}
-        refused = {425, 426, 427}
+        refused = {425, 426, 427, 435}
         for number in range(600):
             # a socket of the Internet, an address, no flags
             said = verdict(code, number, target.audit, (2, 1, 0, 0, 1))
@@ -78,6 +77,19 @@ class TestFilter:
             arguments = tuple(0x20000000 if index == flags else 1 for index in range(4))
             assert verdict(code, X86_64.numbers[name], X86_64.audit, arguments) == ERROR | EOPNOTSUPP
             assert verdict(code, X86_64.numbers[name], X86_64.audit) == ALLOW
+
+    @pytest.mark.parametrize("machine", ARCHITECTURES)
+    def test_no_process_shares_descriptors_with_another(self, machine: str) -> None:
+        """clone with CLONE_FILES makes threads only, in both modes of the processor; fork and vfork go on."""
+        target = ARCHITECTURES[machine]
+        code = build({Operation.BIND}, target)
+        files, thread, vm, vfork = 0x400, 0x10000, 0x100, 0x4000
+        for number, processor in ((target.clone, target.audit), (target.other_clone, target.other)):
+            assert verdict(code, number, processor, (files | 17,)) == ERROR | EPERM
+            assert verdict(code, number, processor, (files | vm | 17,)) == ERROR | EPERM
+            assert verdict(code, number, processor, (files | vm | thread,)) == ALLOW
+            assert verdict(code, number, processor, (vm | vfork | 17,)) == ALLOW
+            assert verdict(code, 435, processor) == ERROR | ENOSYS  # clone3: libraries then use clone
 
 
 def hostile(folder: Path, attachments: dict[str, str], source: str, *arguments: object) -> str:
@@ -151,40 +163,6 @@ class TestRaces:
         policies = {"bind4": deny_port("cgroup/bind4", bad)}
         assert hostile(tmp_path, policies, source, good, bad) == "0 1 1\n"
 
-    def test_a_descriptor_that_changes_after_the_call_began(self, tmp_path: Path) -> None:
-        """A thread that puts an Internet socket in the place of a Unix one gains nothing: Landlock denies TCP."""
-        ruleset = lib.ab_landlock_ruleset(3)
-        if ruleset < 0:
-            pytest.skip("this kernel's Landlock does not know the network (Linux 6.7)")
-        os.close(ruleset)
-        denied = free_port()
-        source = PREAMBLE + """
-            static int victim, unix_socket, tcp;
-            static void *swap(void *unused) {
-                while (!done) { dup2(tcp, victim); dup2(unix_socket, victim); }
-                return unused;
-            }
-            int main(int argc, char **argv) {
-                int wrong = 0;
-                struct sockaddr_in address = at(atoi(argv[1]));
-                pthread_t thread;
-                (void)argc;
-                unix_socket = socket(AF_UNIX, SOCK_STREAM, 0);
-                tcp = socket(AF_INET, SOCK_STREAM, 0);
-                victim = dup(unix_socket);
-                pthread_create(&thread, NULL, swap, NULL);
-                for (int i = 0; i < 3000 && !wrong; i++) {
-                    bind(victim, (void *)&address, sizeof address);
-                    wrong = port_of(tcp) == atoi(argv[1]);
-                }
-                done = 1;
-                pthread_join(thread, NULL);
-                printf("%d\\n", wrong);
-                return 0;
-            }
-            """
-        assert hostile(tmp_path, {"bind4": deny_port("cgroup/bind4", denied)}, source, denied) == "0\n"
-
 
 class TestSignals:
     def test_calls_interrupted_all_the_time_are_each_done_once(self, tmp_path: Path) -> None:
@@ -257,23 +235,33 @@ class TestOtherWays:
         assert hostile(tmp_path, denied, source) == f"1 -{ENOSYS} -{ENOSYS} 0\n"
 
     def test_no_capability_of_the_supervisor_is_lent(self, tmp_path: Path) -> None:
-        """A caller that gave up CAP_NET_BIND_SERVICE binds no low port, though root's supervisor makes the call."""
+        """A caller without CAP_NET_BIND_SERVICE binds no low port, though root's supervisor makes the call: neither one
+        that gave it up, nor one that has it in a user namespace of its own, unless the network is that namespace's."""
         if os.getuid() != 0:
             pytest.skip("needs root, to have a capability to give up")
         source = PREAMBLE + """
+            #include <sched.h>
+            static int try(int port) {
+                int s = socket(AF_INET, SOCK_STREAM, 0);
+                struct sockaddr_in address = at(port);
+                int error = bind(s, (void *)&address, sizeof address) ? errno : 0;
+                close(s);
+                return error;
+            }
             int main(void) {
-                int before = socket(AF_INET, SOCK_STREAM, 0), after = socket(AF_INET, SOCK_STREAM, 0);
-                struct sockaddr_in low = at(LOW), high = at(0);
-                int allowed = bind(before, (void *)&low, sizeof low) ? errno : 0;
-                close(before);
-                if (setuid(65534)) return 1;
-                int denied = bind(after, (void *)&low, sizeof low) ? errno : 0;
-                printf("%d %d %d\\n", allowed, denied, bind(after, (void *)&high, sizeof high));
+                int allowed = try(LOW);
+                if (setgid(65534) || setuid(65534)) return 1;
+                int given_up = try(LOW), high = try(0), elsewhere = 0, own = 0;
+                if (unshare(CLONE_NEWUSER) == 0) {
+                    elsewhere = try(LOW);
+                    if (unshare(CLONE_NEWNET) == 0) own = try(LOW);
+                } else elsewhere = EACCES;
+                printf("%d %d %d %d %d\\n", allowed, given_up, high, elsewhere, own);
                 return 0;
             }
             """
         low = next(port for port in range(1023, 900, -1) if may_bind(port))
-        assert hostile(tmp_path, {"bind4": ALLOW_BIND}, source.replace("LOW", str(low))) == "0 13 0\n"
+        assert hostile(tmp_path, {"bind4": ALLOW_BIND}, source.replace("LOW", str(low))) == "0 13 0 13 0\n"
 
 
 def may_bind(port: int) -> bool:

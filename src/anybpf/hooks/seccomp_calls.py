@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from anybpf.hooks import seccomp_behalf as behalf
 from anybpf.hooks import seccomp_memory as memory
 from anybpf.hooks import seccomp_ports as ports
+from anybpf.hooks import seccomp_shared as shared
 from anybpf.hooks.seccomp_bound import BoundSockets
 from anybpf.hooks.seccomp_held import Answer, Give, Gone, HeldCall, Outcome, Proceed, Wait, then
 from anybpf.hooks.seccomp_memory import MemoryFault, Message
@@ -26,7 +28,9 @@ from anybpf.runtime.engine import ffi, lib
 __all__ = ("Calls",)
 
 _INTERNET: Final = frozenset({AF_INET, AF_INET6})
-_STREAM, _DATAGRAM, _RAW, _TYPE = 1, 2, 3, 0xF
+_STREAM, _DATAGRAM, _TYPE = 1, 2, 0xF
+#: Protocols of stream sockets that send to who they are connected to, whatever address is named: TCP, MPTCP.
+_CONNECTED: Final = frozenset({6, 262})
 _SOCK_NONBLOCK, _SOCK_CLOEXEC = 0o4000, 0o2000000
 _MSG_DONTWAIT = 0x40
 _NAME_SIZE: Final = 128
@@ -43,7 +47,7 @@ class Calls:
     def __init__(self, hook: SocketHook) -> None:
         self._hook = hook
         self._bound = BoundSockets()
-        self._undelivered: dict[int, list[tuple[int, Address | None]]] = {}
+        self._undelivered: dict[int, list[tuple[int, bytes]]] = {}
         self._name = ffi.new("uint8_t[]", _NAME_SIZE)
         self._length = ffi.new("uint32_t *")
         self._handlers: dict[str, Callable[[HeldCall], Outcome]] = {
@@ -69,11 +73,15 @@ class Calls:
             if held.name != "socket":
                 if held.socket < 0:
                     return Answer(held.socket)
-                if held.family not in _INTERNET:
-                    return Proceed()
+                if held.family not in _INTERNET and not held.name.startswith("accept"):
+                    return self._unasked(held)
             return self._handlers[held.name](held)
         except MemoryFault as fault:
             return Gone() if fault.gone else Answer(-fault.error)
+
+    def _unasked(self, held: HeldCall) -> Outcome:
+        """Make a call that no program is asked about; the kernel may, if nothing can change under it."""
+        return Proceed() if held.alone else shared.carry_out(held)
 
     def close(self) -> None:
         """Report the sockets closed last, and let go of everything."""
@@ -126,22 +134,21 @@ class Calls:
         if not decision.allowed:
             return Answer(-decision.error)
         address = decision.address or address
-        if not decision.privileged and not ports.may_bind(held.thread, address.port):
-            return Answer(-errno.EACCES)
+        as_caller = ports.is_low(address.port) and not decision.privileged
         if Operation.POST_BIND not in self._hook.operations:
-            return self._bound_to(held, address)
+            return self._bound_to(held, address, as_caller)
         # A socket that is bound stays bound, so what has a veto afterwards is asked before: the port is chosen here.
         for chosen in ports.candidates(address.port):
             wanted = replace(address, port=chosen)
             decision = self._decide(held, Operation.POST_BIND, wanted)
-            done = self._bound_to(held, wanted) if decision.allowed else Answer(-decision.error)
+            done = self._bound_to(held, wanted, as_caller) if decision.allowed else Answer(-decision.error)
             if address.port or done.value != -errno.EADDRINUSE:
                 return done
         return Answer(-errno.EADDRINUSE)
 
-    def _bound_to(self, held: HeldCall, address: Address) -> Answer:
+    def _bound_to(self, held: HeldCall, address: Address, as_caller: bool) -> Answer:
         raw = encode(address)
-        done = lib.ab_socket_bind(held.socket, raw, len(raw))
+        done = behalf.bind(held, raw) if as_caller else lib.ab_socket_bind(held.socket, raw, len(raw))
         if done == 0 and Operation.UNBIND in self._hook.operations:
             self._bound.add(held.socket, held.event(Operation.UNBIND, self._local(held.socket)))
         return Answer(done)
@@ -180,6 +187,8 @@ class Calls:
         return Answer(lib.ab_socket_listen(held.socket, held.integer(1)))
 
     def _accept(self, held: HeldCall) -> Outcome:
+        if held.family not in _INTERNET and held.alone:
+            return Proceed()
         flags = held.integer(3) if held.name == "accept4" else 0
         if flags & ~(_SOCK_NONBLOCK | _SOCK_CLOEXEC):
             return Answer(-errno.EINVAL)
@@ -192,7 +201,9 @@ class Calls:
                 return Wait(select.EPOLLIN, lambda: self._accepting(held, flags), held.patience(receiving=True))
             if accepted < 0:
                 return Answer(accepted)
-            decision = self._hook.decide(held.event(Operation.ACCEPT, remote, self._local(accepted)))
+            if held.family not in _INTERNET:
+                break
+            decision = self._hook.decide(held.event(Operation.ACCEPT, decode(remote), self._local(accepted)))
             if decision.allowed:
                 break
             lib.ab_socket_reset(accepted)
@@ -208,7 +219,7 @@ class Calls:
             raise
         return given
 
-    def _next_connection(self, held: HeldCall, flags: int) -> tuple[int, Address | None]:
+    def _next_connection(self, held: HeldCall, flags: int) -> tuple[int, bytes]:
         waiting = self._undelivered.pop(held.cookie, None)
         if waiting:
             connection = waiting.pop(0)
@@ -220,19 +231,18 @@ class Calls:
             held.socket, held.waits, bool(flags & _SOCK_NONBLOCK), self._name, self._length
         )
         if accepted < 0:
-            return accepted, None
-        return accepted, decode(bytes(ffi.buffer(self._name, min(self._length[0], _NAME_SIZE))))
+            return accepted, b""
+        return accepted, bytes(ffi.buffer(self._name, min(self._length[0], _NAME_SIZE)))
 
-    def _tell_peer(self, held: HeldCall, remote: Address | None) -> None:
+    def _tell_peer(self, held: HeldCall, remote: bytes) -> None:
         to, length_at = held.arguments[1], held.arguments[2]
         if not to:
             return
         room = int.from_bytes(memory.read(held, length_at, 4), "little", signed=True)
         if room < 0:
             raise MemoryFault(errno.EINVAL)
-        raw = encode(remote) if remote is not None else b""
-        memory.write(held, to, raw[:room])
-        memory.write(held, length_at, len(raw).to_bytes(4, "little"))
+        memory.write(held, to, remote[:room])
+        memory.write(held, length_at, len(remote).to_bytes(4, "little"))
 
     def undelivered(self, held: HeldCall, given: Give) -> None:
         """Keep a connection that its caller, interrupted, did not get: the next accept on the socket gets it."""
@@ -242,8 +252,8 @@ class Calls:
                 os.close(descriptor)
 
     def _sendto(self, held: HeldCall) -> Outcome:
-        if held.type not in (_DATAGRAM, _RAW):
-            return Proceed()
+        if _sends_to_its_peer(held):
+            return self._unasked(held)
         name = held.address()
         if isinstance(name, int):
             return Answer(name)
@@ -251,13 +261,13 @@ class Calls:
         return self._send(held, Message(name, data, b"", held.integer(3)))
 
     def _sendmsg(self, held: HeldCall) -> Outcome:
-        if held.type not in (_DATAGRAM, _RAW):
-            return Proceed()
+        if _sends_to_its_peer(held):
+            return self._unasked(held)
         return self._send(held, memory.read_message(held, held.arguments[1], held.integer(2)))
 
     def _sendmmsg(self, held: HeldCall) -> Outcome:
-        if held.type not in (_DATAGRAM, _RAW):
-            return Proceed()
+        if _sends_to_its_peer(held):
+            return self._unasked(held)
         at, count, flags = held.arguments[1], held.arguments[2] & 0xFFFFFFFF, held.integer(3)
         if not count:
             return Answer(0)
@@ -287,3 +297,7 @@ class Calls:
             patience = held.patience(receiving=False)
             return Wait(select.EPOLLOUT, lambda: self._sending(held, message, to), patience)
         return Answer(sent)
+
+
+def _sends_to_its_peer(held: HeldCall) -> bool:
+    return held.type == _STREAM and held.protocol in _CONNECTED

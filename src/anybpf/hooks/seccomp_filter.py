@@ -3,6 +3,10 @@
 A filter sees numbers only: the system call's, its processor's, and its arguments. The kernel finds out once which
 system calls it always lets through, and does not run it for those. Calls made in another mode of the processor, whose
 numbers mean other things, and ``io_uring``, which binds and connects without system calls, are answered with ENOSYS.
+
+Processes may not share a table of descriptors, as threads do, so that a process of one thread is sure of its own:
+``clone`` with CLONE_FILES is refused where it makes no thread, and ``clone3``, whose flags no filter sees, is answered
+with ENOSYS (C libraries then use ``clone``).
 """
 
 from __future__ import annotations
@@ -55,7 +59,8 @@ CALLS: Final = (
     Call("sendmsg", _SENDS, flags=2),
     Call("sendmmsg", _SENDS, flags=3),
 )
-_OF_IO_URING: Final = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
+#: Never carried out. These numbers are the same on all processors.
+_REFUSED: Final = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "clone3": 435}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,16 @@ class Architecture:
 
     :param audit: the number by which seccomp names it (AUDIT_ARCH_*). :param numbers: of :data:`CALLS`, by name.
     :param other: the same of the 32-bit processor that the kernel may stand in for, 0 where it does not.
-    :param refused: numbers of that processor's calls that are not carried out.
+    :param refused: numbers of that processor's calls that are not carried out. :param other_clone: of its ``clone``.
     :param beyond: system calls from this number on are not carried out either, 0: there are none.
     """
 
     audit: int
     numbers: dict[str, int]
+    clone: int
     other: int
     refused: tuple[int, ...]
+    other_clone: int
     beyond: int = 0
 
 
@@ -82,25 +89,30 @@ ARCHITECTURES: Final = {
         audit=0xC000003E,
         numbers={
             "socket": 41, "connect": 42, "accept": 43, "sendto": 44, "sendmsg": 46, "bind": 49, "listen": 50,
-            "accept4": 288, "sendmmsg": 307, **_OF_IO_URING,
+            "accept4": 288, "sendmmsg": 307, **_REFUSED,
         },
+        clone=56,
         other=0x40000003,  # i386
-        refused=(102, 345, 359, 361, 362, 363, 364, 369, 370, *_OF_IO_URING.values()),
+        refused=(102, 345, 359, 361, 362, 363, 364, 369, 370, *_REFUSED.values()),
+        other_clone=120,
         beyond=0x40000000,  # x32
     ),
     "aarch64": Architecture(
         audit=0xC00000B7,
         numbers={
             "socket": 198, "bind": 200, "listen": 201, "accept": 202, "connect": 203, "sendto": 206, "sendmsg": 211,
-            "accept4": 242, "sendmmsg": 269, **_OF_IO_URING,
+            "accept4": 242, "sendmmsg": 269, **_REFUSED,
         },
+        clone=220,
         other=0x40000028,  # arm
-        refused=(102, 281, 282, 283, 284, 285, 290, 296, 366, 374, *_OF_IO_URING.values()),
+        refused=(102, 281, 282, 283, 284, 285, 290, 296, 366, 374, *_REFUSED.values()),
+        other_clone=120,
     ),
 }  # fmt: skip
 
 _ALLOW, _NOTIFY, _ERROR = 0x7FFF0000, 0x7FC00000, 0x00050000  # SECCOMP_RET_*
-_EOPNOTSUPP, _ENOSYS = 95, 38
+_EPERM, _EOPNOTSUPP, _ENOSYS = 1, 95, 38
+_CLONE_FILES, _CLONE_THREAD = 0x400, 0x10000
 _MSG_FASTOPEN = 0x20000000
 _INTERNET: Final = (2, 10)  # AF_INET, AF_INET6
 
@@ -138,10 +150,12 @@ def build(operations: Iterable[Operation], target: Architecture) -> bytes:
     wanted = frozenset(operations)
     held = frozenset(call.name for call in calls_for(wanted))
     refused = b"".join(_if(_EQUAL, number, _give(_ERROR | _ENOSYS)) for number in target.refused)
+    refused += _if(_EQUAL, target.other_clone, _CLONE)
     native = [_load(_NUMBER)]
     if target.beyond:
         native.append(_if(_AT_LEAST, target.beyond, _give(_ERROR | _ENOSYS)))
-    native += [_if(_EQUAL, number, _give(_ERROR | _ENOSYS)) for number in _OF_IO_URING.values()]
+    native += [_if(_EQUAL, number, _give(_ERROR | _ENOSYS)) for number in _REFUSED.values()]
+    native.append(_if(_EQUAL, target.clone, _CLONE))
     for call in CALLS:
         body = _of_call(call, held=call.name in held, connects=Operation.CONNECT in wanted)
         if body:
@@ -188,3 +202,12 @@ def _give(action: int) -> bytes:
 def _if(test: int, value: int, body: bytes) -> bytes:
     """Return instructions that run ``body`` (at most 255 of them) if the number loaded last passes the test."""
     return _INSTRUCTION.pack(test, 0, len(body) // _INSTRUCTION.size, value) + body
+
+
+#: What is done about ``clone``.
+_CLONE: Final = (
+    _load(_argument(0))
+    + _if(_ANY_BIT, _CLONE_THREAD, _give(_ALLOW))
+    + _if(_ANY_BIT, _CLONE_FILES, _give(_ERROR | _EPERM))
+    + _give(_ALLOW)
+)

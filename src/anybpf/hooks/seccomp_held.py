@@ -25,11 +25,13 @@ class HeldCall:
     :param received: the engine's ``ab_seccomp_call *``, which is this call's until it is answered.
 
     ``id`` is what it is answered by, ``thread`` who made it; ``socket`` is our descriptor of its socket, or a negative
-    error number; ``family``, ``type``, ``protocol`` and ``waits`` (it is a blocking one) are the socket's.
+    error number; ``family``, ``type``, ``protocol`` and ``waits`` (it is a blocking one) are the socket's; ``alone``:
+    nobody can put another socket in its place meanwhile.
     """
 
     __slots__ = (
-        "family", "id", "listener", "name", "protocol", "received", "socket", "task", "thread", "type", "waits",
+        "alone", "family", "id", "listener", "name", "protocol", "received", "socket", "task", "thread", "type",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, listener: int, name: str, received: Any) -> None:
@@ -45,6 +47,7 @@ class HeldCall:
         if self.family == _AF_SMC:  # it speaks TCP to addresses of the Internet, of the version that its protocol says
             self.family, self.protocol = (AF_INET6 if self.protocol else AF_INET), _TCP
         self.waits = received.waits != 0
+        self.alone = received.alone != 0
         self.task = self._task()
 
     def _task(self) -> Task:
@@ -117,19 +120,20 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Give:
-    """The call returns a copy of ``descriptor``, which is ours to close; the connection came from ``peer``."""
+    """The call returns a copy of ``descriptor``, which is ours to close; ``peer`` is where the connection came from."""
 
     descriptor: int
     close_on_exec: bool
-    peer: Address | None
+    peer: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """The call waits for an event of its socket.
 
-    :param events: EPOLLIN or EPOLLOUT. :param again: what to do then. :param seconds: the most to wait, None: for ever.
-    :param late: the negative error number after that.
+    :param events: EPOLLIN or EPOLLOUT; with EPOLLET it is tried again now and then besides.
+    :param again: what to do then. :param seconds: the most to wait, None: for ever.
+    :param late: what it returns after that: what has been done by now, or a negative error number.
     """
 
     events: int

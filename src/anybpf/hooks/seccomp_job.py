@@ -40,9 +40,12 @@ _OWN_SIGNALS: Final = frozenset(
 _TERMINAL_SIGNALS: Final = (
     signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
 )  # fmt: skip
-#: What the supervisor keeps of its capabilities, by number: to signal, to bind to low ports for callers that may, and
-#: to look into callers of other users (CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_PTRACE).
+#: What the supervisor keeps of its capabilities, by number: to signal, to bind to low ports where a program says so,
+#: and to look into callers of other users (CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_PTRACE).
 _CAPABILITIES: Final = 1 << 5 | 1 << 10 | 1 << 19
+#: What it can have again to act in a caller's place: its identity (CAP_SETGID, CAP_SETUID), and what it has itself that
+#: counts for sockets (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW).
+_IN_RESERVE: Final = 1 << 6 | 1 << 7 | 1 << 1 | 1 << 2 | 1 << 12 | 1 << 13
 
 
 def divide() -> Job:
@@ -93,7 +96,7 @@ class Job:
             socket.send_fds(self._link, [_MESSAGE.pack(_STARTED, command)], [self._handle])
         os.setsid()
         _let_go(_STDIN, _STDOUT)
-        lib.ab_supervisor_protect(_CAPABILITIES)
+        lib.ab_supervisor_protect(_CAPABILITIES, _IN_RESERVE)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # a call that waits is a descriptor here
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

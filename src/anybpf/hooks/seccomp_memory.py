@@ -10,7 +10,10 @@ from typing import Final
 from anybpf.hooks.seccomp_held import HeldCall
 from anybpf.runtime.engine import ffi, lib
 
-__all__ = ("MemoryFault", "Message", "read", "read_data", "read_message", "with_source", "write", "write_sent")
+__all__ = (
+    "Header", "MemoryFault", "Message", "gather", "read", "read_data", "read_header", "read_message", "with_source",
+    "write", "write_sent",
+)  # fmt: skip
 
 #: No datagram is longer, nor has it as much beside its data (the kernel's limits are 65 535 and optmem_max).
 MAX_DATAGRAM: Final = 1 << 17
@@ -28,7 +31,7 @@ _MSG_ZEROCOPY: Final = 0x4000000
 
 
 class MemoryFault(Exception):
-    """The caller's memory cannot be had.
+    """The caller's memory, or what else is needed of it, cannot be had.
 
     :param error: the error number that its call fails with; ENOENT or ESRCH: the caller waits no more.
     """
@@ -55,6 +58,21 @@ class Message:
     def __post_init__(self) -> None:
         if self.flags & _MSG_ZEROCOPY:
             raise MemoryFault(ENOBUFS)  # what the kernel says when it cannot; programs then send with copying
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is to be sent, and where the caller has it: ``parts`` are addresses and sizes in bytes."""
+
+    name: bytes
+    parts: tuple[tuple[int, int], ...]
+    control: bytes
+    flags: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(size for _, size in self.parts)
 
 
 def read(held: HeldCall, address: int, size: int) -> bytes:
@@ -88,22 +106,37 @@ def read_data(held: HeldCall, address: int, size: int) -> bytes:
     return read(held, address, size)
 
 
-def read_message(held: HeldCall, address: int, flags: int) -> Message:
-    """Return what a ``struct msghdr`` describes."""
+def read_header(held: HeldCall, address: int, flags: int) -> Header:
+    """Return a ``struct msghdr``."""
     name, name_size, parts, count, control, control_size, _ = _HEADER.unpack(read(held, address, _HEADER.size))
     if count > _MAX_PARTS:
         raise MemoryFault(EMSGSIZE)
     if control_size > MAX_CONTROL:
         raise MemoryFault(ENOBUFS)
-    described = list(_PART.iter_unpack(read(held, parts, count * _PART.size)))
-    if sum(size for _, size in described) > MAX_DATAGRAM:
-        raise MemoryFault(EMSGSIZE)
-    return Message(
+    return Header(
         name=read(held, name, min(name_size, _MAX_NAME)) if name else b"",
-        data=b"".join(read(held, where, size) for where, size in described),
+        parts=tuple(_PART.iter_unpack(read(held, parts, count * _PART.size))),
         control=read(held, control, control_size) if control else b"",
         flags=flags,
     )
+
+
+def gather(held: HeldCall, parts: tuple[tuple[int, int], ...], skipped: int, most: int) -> bytes:
+    """Return at most ``most`` bytes of what is in ``parts``, without the first ``skipped``."""
+    gathered = b""
+    for where, size in parts:
+        passed = min(skipped, size)
+        skipped -= passed
+        gathered += read(held, where + passed, min(size - passed, most - len(gathered)))
+    return gathered
+
+
+def read_message(held: HeldCall, address: int, flags: int) -> Message:
+    """Return the datagram that a ``struct msghdr`` describes."""
+    header = read_header(held, address, flags)
+    if header.size > MAX_DATAGRAM:
+        raise MemoryFault(EMSGSIZE)
+    return Message(header.name, gather(held, header.parts, 0, MAX_DATAGRAM), header.control, flags)
 
 
 def write_sent(held: HeldCall, message: int, sent: int) -> int:

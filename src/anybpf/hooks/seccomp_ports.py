@@ -1,4 +1,4 @@
-"""Ports on behalf of another process: which it may bind to, and which to choose where it leaves the choice."""
+"""Ports on behalf of another process: which need a capability, and which to choose where it leaves the choice."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ("candidates", "may_bind")
+__all__ = ("candidates", "is_low")
 
-_CAP_NET_BIND_SERVICE: Final = 1 << 10
+_USUALLY_UNPRIVILEGED: Final = 1024
 _SETTINGS: Final = Path("/proc/sys/net/ipv4")
 _TRIES: Final = 64
 
 
-def may_bind(thread: int, port: int) -> bool:
-    """Whether a thread may bind to ``port``, as far as this process can tell better than the kernel.
-
-    The kernel judges by our capabilities, which the thread may have given up.
-    """
-    if not port or port >= _first_unprivileged() or not _capabilities("self") & _CAP_NET_BIND_SERVICE:
-        return True
-    return bool(_capabilities(thread) & _CAP_NET_BIND_SERVICE)
+def is_low(port: int) -> bool:
+    """Whether some may not bind to ``port``, here or in another network namespace."""
+    return 0 < port < max(_USUALLY_UNPRIVILEGED, _first_unprivileged())
 
 
 def candidates(port: int) -> Iterator[int]:
@@ -37,12 +32,3 @@ def candidates(port: int) -> Iterator[int]:
 @cache
 def _first_unprivileged() -> int:
     return int((_SETTINGS / "ip_unprivileged_port_start").read_text())
-
-
-def _capabilities(process: int | str) -> int:
-    """Return the effective capabilities as a bit mask; none of a process that is gone."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))

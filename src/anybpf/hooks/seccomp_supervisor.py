@@ -168,11 +168,17 @@ class Supervisor:
         self._events.unregister(descriptor)
         return self._waiting.pop(descriptor)
 
+    def _abandon(self, descriptor: int) -> None:
+        """Let go of a call whose caller was interrupted; if it comes again it is told what was done."""
+        waiting = self._put_back(descriptor)
+        if waiting.wait.late >= 0:
+            self._remember(waiting.held, waiting.wait.late)
+        os.close(descriptor)
+
     def _try_again(self, descriptor: int) -> None:
         waiting = self._waiting[descriptor]
         if lib.ab_seccomp_waits(self._listener, waiting.held.id) != 0:
-            self._put_back(descriptor)
-            os.close(descriptor)
+            self._abandon(descriptor)
             return
         outcome = self._carried_out(waiting.held, waiting.wait.again)
         if isinstance(outcome, Wait):
@@ -185,8 +191,9 @@ class Supervisor:
         """Let go of calls whose callers were interrupted, and end those that have waited for long enough."""
         for descriptor, waiting in list(self._waiting.items()):
             if lib.ab_seccomp_waits(self._listener, waiting.held.id) != 0:
-                self._put_back(descriptor)
-                os.close(descriptor)
+                self._abandon(descriptor)
+            elif waiting.wait.events & select.EPOLLET:
+                self._try_again(descriptor)
             elif waiting.deadline is not None and now >= waiting.deadline:
                 self._put_back(descriptor)
                 self._finish(waiting.held, Answer(waiting.wait.late))

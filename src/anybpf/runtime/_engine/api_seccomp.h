@@ -27,6 +27,7 @@ typedef struct ab_seccomp_call {
     int32_t type;
     int32_t protocol;
     int32_t waits;             /* 1: O_NONBLOCK is not set */
+    int32_t alone;             /* 1: nobody but the thread, which waits, can change what its descriptors stand for; 0: not known */
     uint64_t cookie;           /* a number that no other socket has or will have */
     int32_t address_length;    /* bytes of `address`; or a negative error */
     uint32_t name_length;
@@ -50,7 +51,8 @@ int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, 
                      char *const *environment, ab_seccomp_child *child);
 int ab_landlock_ruleset(uint64_t network); /* a descriptor: these accesses (LANDLOCK_ACCESS_NET_*) are denied */
 int ab_supervisor_adopt(void); /* descendants whose parents end become children of this process */
-int ab_supervisor_protect(uint64_t capabilities); /* other processes may not look into this one; it keeps at most these itself */
+/* Other processes may not look into this one; it keeps at most these capabilities, and can make these others effective again. */
+int ab_supervisor_protect(uint64_t effective, uint64_t others);
 
 /* Receives calls at a listener, and keeps what it has open of the threads that made the last ones. Used by one thread at a time. */
 typedef struct ab_seccomp_receiver ab_seccomp_receiver;
@@ -58,6 +60,7 @@ typedef struct ab_seccomp_receiver ab_seccomp_receiver;
 ab_seccomp_receiver *ab_seccomp_receiver_create(int listener, const ab_seccomp_shape *shapes, uint32_t count, int executables);
 void ab_seccomp_receiver_destroy(ab_seccomp_receiver *receiver);
 int ab_seccomp_receive(ab_seccomp_receiver *receiver, ab_seccomp_call *call);
+int ab_seccomp_open(int thread); /* a handle of the thread, or where there are none of threads, of its process: a pidfd */
 int ab_seccomp_waits(int listener, uint64_t id);  /* 0: the thread still waits; -ENOENT: it was interrupted, or is gone */
 int ab_seccomp_answer(int listener, uint64_t id, int64_t value); /* the call returns `value`, or fails with a negative error */
 int ab_seccomp_proceed(int listener, uint64_t id); /* the kernel carries out what the caller's registers and memory say then */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -45,7 +46,7 @@ struct process_info { uint64_t mask, cgroup; uint32_t pid, process, parent, user
 #define CALLERS 64u
 #define SHAPES 16u
 
-struct caller { int thread, handle, name, executable; }; /* thread 0: nothing is open */
+struct caller { int thread, handle, name, threads, executable; }; /* thread 0: nothing is open */
 struct ab_seccomp_receiver {
     int listener, executables;
     uint32_t count;
@@ -102,6 +103,7 @@ static void forget(struct caller *caller) {
     if (caller->thread == 0) return;
     close(caller->handle);
     if (caller->name >= 0) close(caller->name);
+    if (caller->threads >= 0) close(caller->threads);
     if (caller->executable >= 0) close(caller->executable);
     caller->thread = 0;
 }
@@ -127,17 +129,20 @@ static int process_of(int thread) {
     return line == NULL ? -ESRCH : (int)strtol(line + sizeof "\nTgid:" - 1, NULL, 10);
 }
 
+int ab_seccomp_open(int thread) {
+    int handle = result(syscall(SYS_pidfd_open, thread, THREAD_TOO));
+    if (handle != -EINVAL) return handle; /* else this kernel opens whole processes only, by their first thread */
+    int process = process_of(thread);
+    return process < 0 ? process : result(syscall(SYS_pidfd_open, process, 0));
+}
+
 /* What is open of the thread: a number may have passed to another one, but a handle never does. */
 static struct caller *caller_of(ab_seccomp_receiver *receiver, ab_seccomp_call *call, int *error) {
     struct caller *caller = &receiver->callers[(uint32_t)call->thread % CALLERS];
     *error = 0;
     if (caller->thread == call->thread && identify(caller, call) == 0) return caller;
     forget(caller);
-    int handle = result(syscall(SYS_pidfd_open, call->thread, THREAD_TOO));
-    if (handle == -EINVAL) { /* this kernel opens whole processes only, by their first thread */
-        int process = process_of(call->thread);
-        handle = process < 0 ? process : result(syscall(SYS_pidfd_open, process, 0));
-    }
+    int handle = ab_seccomp_open(call->thread);
     if (handle < 0) {
         *error = handle;
         return NULL;
@@ -145,6 +150,7 @@ static struct caller *caller_of(ab_seccomp_receiver *receiver, ab_seccomp_call *
     caller->thread = call->thread;
     caller->handle = handle;
     caller->name = open_in(call->thread, "comm", O_RDONLY);
+    caller->threads = open_in(call->thread, "task", O_PATH | O_DIRECTORY);
     caller->executable = receiver->executables ? open_in(call->thread, "exe", O_PATH | O_NOFOLLOW) : -1;
     identify(caller, call);
     return caller;
@@ -157,6 +163,13 @@ static void read_caller(const struct caller *caller, ab_seccomp_call *call) {
     if (caller->executable < 0) return;
     size = readlinkat(caller->executable, "", (char *)call->executable, sizeof call->executable);
     call->executable_length = size < 0 ? 0 : (uint32_t)size;
+}
+
+/* Whether the thread is its process's only one; the filter sees to it that no other process shares its descriptors. To be asked
+ * before a descriptor is looked at: afterwards another thread may have changed it and be gone. /proc has a link per thread. */
+static int alone(const struct caller *caller) {
+    struct stat status;
+    return caller->threads >= 0 && fstat(caller->threads, &status) == 0 && status.st_nlink == 3;
 }
 
 static int option(int socket, int name, int32_t *value) {
@@ -205,6 +218,7 @@ int ab_seccomp_receive(ab_seccomp_receiver *receiver, ab_seccomp_call *call) {
     call->socket = -EBADF;
     read_address(shape, call);
     read_caller(caller, call);
+    call->alone = alone(caller);
     int waiting = ab_seccomp_waits(receiver->listener, call->id);
     if (waiting == 0) duplicate(shape, caller->handle, call);
     return waiting;
@@ -253,6 +267,7 @@ int ab_seccomp_give(int listener, uint64_t id, int descriptor, int close_on_exec
 #include "api_seccomp.h"
 #include "engine.h"
 
+int ab_seccomp_open(int thread) { return (void)thread, -AB_EOPNOTSUPP; }
 int ab_seccomp_waits(int listener, uint64_t id) { return (void)listener, (void)id, -AB_EOPNOTSUPP; }
 int64_t ab_seccomp_read(int listener, uint64_t id, int thread, uint64_t address, uint8_t *to, uint64_t size) {
     return (void)listener, (void)id, (void)thread, (void)address, (void)to, (void)size, -AB_EOPNOTSUPP;

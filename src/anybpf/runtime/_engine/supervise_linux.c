@@ -139,15 +139,14 @@ int ab_landlock_ruleset(uint64_t network) {
 
 int ab_supervisor_adopt(void) { return result(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)); }
 
-int ab_supervisor_protect(uint64_t capabilities) {
+int ab_supervisor_protect(uint64_t effective, uint64_t others) {
     struct capability_header header = {CAPABILITY_VERSION, 0};
     struct capability_words words[2];
     memset(words, 0, sizeof words);
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || syscall(SYS_capget, &header, words) != 0) return -errno;
     for (int word = 0; word < 2; word++) {
-        uint32_t kept = (uint32_t)(capabilities >> (32 * word));
-        words[word].effective &= kept;
-        words[word].permitted &= kept;
+        words[word].effective &= (uint32_t)(effective >> (32 * word));
+        words[word].permitted &= (uint32_t)((effective | others) >> (32 * word));
         words[word].inheritable = 0;
     }
     return result(syscall(SYS_capset, &header, words));
@@ -163,5 +162,5 @@ int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, 
 }
 int ab_landlock_ruleset(uint64_t network) { return (void)network, -AB_EOPNOTSUPP; }
 int ab_supervisor_adopt(void) { return -AB_EOPNOTSUPP; }
-int ab_supervisor_protect(uint64_t capabilities) { return (void)capabilities, -AB_EOPNOTSUPP; }
+int ab_supervisor_protect(uint64_t effective, uint64_t others) { return (void)capabilities, -AB_EOPNOTSUPP; }
 #endif
