@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from typing import Final
 
 from anybpf.hooks.socket_call import Address
@@ -11,12 +12,12 @@ __all__ = ("AF_INET", "AF_INET6", "AF_UNSPEC", "decode", "encode", "family_of")
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
 
-# Family and scope are in native byte order, the rest is big-endian; the native order of all that we support is little.
+# Port and flow information are big-endian, family and scope in native byte order.
 _FAMILY: Final = struct.Struct("=H")
-_PORT: Final = struct.Struct(">H")
-_INET: Final = struct.Struct("=H2s4s8x")
-_INET6: Final = struct.Struct("=H2s4s16sI")
+_INET: Final = struct.Struct(">2sH4s8x")
+_INET6: Final = struct.Struct(">2sHI16s4s")
 _INET6_OLD_SIZE: Final = 24  # without the scope (RFC 2133), which Linux accepts too
+_UNSPEC_BYTES, _INET_BYTES, _INET6_BYTES = (_FAMILY.pack(family) for family in (AF_UNSPEC, AF_INET, AF_INET6))
 
 
 def family_of(raw: bytes) -> int | None:
@@ -29,19 +30,19 @@ def decode(raw: bytes, *, unspecified: bool = False) -> Address | None:
 
     :param unspecified: take AF_UNSPEC for AF_INET.
     """
-    family = family_of(raw)
-    if (family == AF_INET or (unspecified and family == AF_UNSPEC)) and len(raw) >= _INET.size:
+    family = raw[: _FAMILY.size]
+    if len(raw) >= _INET.size and (family == _INET_BYTES or (unspecified and family == _UNSPEC_BYTES)):
         _, port, host = _INET.unpack_from(raw)
-        return Address(host, _PORT.unpack(port)[0])
-    if family == AF_INET6 and len(raw) >= _INET6_OLD_SIZE:
+        return Address(host, port)
+    if len(raw) >= _INET6_OLD_SIZE and family == _INET6_BYTES:
         _, port, flowinfo, host, scope = _INET6.unpack_from(raw.ljust(_INET6.size, b"\0"))
-        return Address(host, _PORT.unpack(port)[0], int.from_bytes(flowinfo, "big"), scope)
+        return Address(host, port, flowinfo, int.from_bytes(scope, sys.byteorder))
     return None
 
 
 def encode(address: Address) -> bytes:
     """Return ``address`` as the kernel takes it; its host's length says which family it is of."""
-    port = _PORT.pack(address.port)
     if len(address.host) == 4:
-        return _INET.pack(AF_INET, port, address.host)
-    return _INET6.pack(AF_INET6, port, address.flowinfo.to_bytes(4, "big"), address.host, address.scope_id)
+        return _INET.pack(_INET_BYTES, address.port, address.host)
+    scope = address.scope_id.to_bytes(4, sys.byteorder)
+    return _INET6.pack(_INET6_BYTES, address.port, address.flowinfo, address.host, scope)
