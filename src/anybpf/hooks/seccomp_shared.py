@@ -98,19 +98,12 @@ def _sending(held: HeldCall, header: Header, begun: int) -> Outcome:
     if sent >= 0 and (done == header.size or not stream):
         return Answer(done)
     if sent < 0 and sent != -errno.EAGAIN:
-        if sent == -errno.EPIPE and stream and not begun and not header.flags & _MSG_NOSIGNAL:
-            _break_pipe(held)
-        return Answer(begun or sent)
+        broken = sent == -errno.EPIPE and stream and not begun and not header.flags & _MSG_NOSIGNAL
+        return Answer(begun or sent, signal.SIGPIPE if broken else 0)
     if not held.waits or header.flags & _MSG_DONTWAIT:
         return Answer(done or sent)
     events = select.EPOLLOUT if stream else _EDGES
     return Wait(events, lambda: _sending(held, header, done), held.patience(receiving=False), done or -errno.EAGAIN)
-
-
-def _break_pipe(held: HeldCall) -> None:
-    """Send the caller the signal that its kernel would have sent."""
-    if lib.ab_seccomp_waits(held.listener, held.id) == 0:
-        os.kill(held.task.pid, signal.SIGPIPE)
 
 
 @contextmanager

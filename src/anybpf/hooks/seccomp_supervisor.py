@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -132,9 +134,11 @@ class Supervisor:
         if held.socket >= 0:
             os.close(held.socket)  # before the answer: if the caller closes its own next, that shall be the last
         match outcome:
-            case Answer(value):
+            case Answer(value, 0):
                 if lib.ab_seccomp_answer(self._listener, held.id, value) != 0:
                     self._remember(held, value)
+            case Answer(value, number):
+                self._answer_and_signal(held, value, number)
             case Proceed():
                 lib.ab_seccomp_proceed(self._listener, held.id)
             case Give():
@@ -142,6 +146,16 @@ class Supervisor:
             case Gone():
                 pass
         self.answered += 1
+
+    def _answer_and_signal(self, held: HeldCall, value: int, number: int) -> None:
+        """In this order: a signal would interrupt the call."""
+        handle = lib.ab_seccomp_open(held.thread)
+        answered = lib.ab_seccomp_answer(self._listener, held.id, value) == 0
+        if handle >= 0:
+            with suppress(OSError):  # it has ended meanwhile
+                if answered:
+                    signal.pidfd_send_signal(handle, number)
+            os.close(handle)
 
     def _put_aside(self, held: HeldCall, wait: Wait) -> None:
         deadline = None if wait.seconds is None else time.monotonic() + wait.seconds
