@@ -12,6 +12,8 @@ import time
 import pytest
 
 from anybpf.runtime import Context
+from helpercalls import Helpers
+from producing import ring
 from running import load
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -96,3 +98,33 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines() == ["child's detached in child", "parent's detached in parent"], done.stderr
+
+
+def test_forks_while_another_thread_reads():
+    """Whatever another thread did with a reader at the time of the fork, the child can read with it, and close it."""
+    helpers = Helpers()
+    records = ring(helpers.engine, 1 << 16)
+    reader = records.records()
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            helpers.ringbuf_output(records.native.handle, bytes(64), 64, 0)
+
+    threads = [threading.Thread(target=write), threading.Thread(target=lambda: [None for _ in reader])]
+    for thread in threads:
+        thread.start()
+
+    def read() -> None:
+        reader.read(0)
+        reader.close()
+
+    try:
+        ends = [run_in_child(read) for _ in range(30)]
+    finally:
+        stop.set()
+        threads[0].join()
+        reader.close()
+        threads[1].join()
+        helpers.close()
+    assert ends == [0] * 30

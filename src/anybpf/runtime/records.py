@@ -8,12 +8,14 @@ record rouses readers when it is the next to be read, unless the program says ``
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
 
 from anybpf.btf.types import Struct, Typedef
 from anybpf.errors import MapError
@@ -101,6 +103,7 @@ class RecordReader:
         self._ends = ffi.new("uint32_t[]", BATCH_RECORDS)
         self._ring = ffi.new("uint32_t *")
         self._pending: deque[Any] = deque()  # records of ring number self._ring[0], taken and not given out yet
+        _readers.add(self)
 
     @property
     def closed(self) -> bool:
@@ -263,6 +266,26 @@ class RecordReader:
 
     def _count_lost(self, reader: Any) -> list[int]:
         return [int(lib.ab_reader_lost(reader, number)) for number in range(len(self._rings))]
+
+
+_readers: WeakSet[RecordReader] = WeakSet()
+_held: list[Any] = []
+
+
+def _before_fork() -> None:
+    """Let no other thread be taking records while this one forks: the child would find its lock held for ever."""
+    _held[:] = [reader._lock for reader in sorted(_readers, key=id)]
+    for lock in _held:
+        lock.acquire()
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _milliseconds(seconds: float) -> int:
