@@ -31,6 +31,7 @@ from anybpf.runtime.engine import lib
 __all__ = ("Job", "divide")
 
 _STDIN, _STDOUT, _STDERR = range(3)
+_ANY_CHILD: Final = -1
 _MESSAGE: Final = struct.Struct("=Bi")
 _STARTED, _STOPPED, _ENDED = range(3)  # with the command's process id, the signal that stopped it, its wait status
 #: Signals that mean this process alone, or that cannot be waited for.
@@ -209,7 +210,11 @@ class _StandIn:
         _, status = os.waitpid(self._supervisor, 0)
         self._supervisor = 0
         if self._handle < 0:
-            _end(status)
+            self._command = _ANY_CHILD  # if it was started, it is ours by now
+            try:
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                _end(status)
         self._adopted()
 
     def _adopted(self) -> None:
