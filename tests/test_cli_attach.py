@@ -129,9 +129,9 @@ def test_json_is_a_line_an_update(package: Path) -> None:
     assert (last["errors"], last["dropped"], last["hook"], last["program"]) == (0, 0, "metronome", "count")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_a_signal_detaches(package: Path, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM end the command as the duration does: the summary is printed, the status is 0."""
+    """Ctrl-C, SIGTERM and SIGHUP end the command as the duration does: the summary is printed, the status is 0."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals to send to one process")
     process = command(package, "xdp", SAMPLES / "count.o", "--hook", "metronome:1000000", "--interval", "0.1", "--json")
@@ -179,7 +179,22 @@ def test_a_program_of_another_type_is_refused(package: Path) -> None:
     """An object without a program of the wanted type is refused by name."""
     status, _, err = finished(command(package, "bind", SAMPLES / "count.o", "--hook", "metronome:1"))
     assert status == 2
-    assert "holds no bind program; it holds count (xdp)" in err or "no program type" in err
+    assert err == f"error: {SAMPLES / 'count.o'} is for linux, which has no program type 'bind'; it holds count (xdp)\n"
+    status, _, err = finished(command(package, "tc", SAMPLES / "count.o", "--hook", "metronome:1"))
+    assert status == 2
+    assert "holds no tc program; it holds count (xdp)" in err
+
+
+def test_a_reader_that_goes_away_is_no_error(package: Path) -> None:
+    """When what the output is piped to has read enough, the command detaches and ends with 0, without a word."""
+    process = command(package, "xdp", SAMPLES / "count.o", "--hook", "metronome:1000000", "--interval", "0.1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr as errors:
+        assert errors.read() == ""
+    assert process.wait(60) == 0
 
 
 def test_a_rejected_program_is_not_attached(package: Path) -> None:

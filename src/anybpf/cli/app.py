@@ -85,7 +85,11 @@ def main() -> NoReturn:
         # The reader (head, less) went away: that is no error of ours, and there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (AnyBpfError, OSError) as error:
+    except AnyBpfError as error:
         report_error("error", str(error))
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        report_error("error", f"{where}{error.strerror or error}")
         sys.exit(EXIT_BAD_INPUT)
     sys.exit(0)

@@ -112,15 +112,17 @@ def choose_program_of_type(spec: ObjectSpec, platform: Platform, type_name: str,
     :raises HookError: the object has no such program.
     """
     types = {entry.name: program_type_for(platform, entry, spec=spec) for entry in spec.entries}
+    there = ", ".join(f"{entry} ({kind.name})" for entry, kind in types.items()) or "no programs"
     try:
         wanted = program_type_for(platform, spec.entries[0], type_name) if spec.entries else None
-    except PlatformError as error:
-        raise HookError(f"{type_name!r} is no program type: {error}") from None
+    except PlatformError:
+        raise HookError(
+            f"{spec.name} is for {platform.name}, which has no program type {type_name!r}; it holds {there}"
+        ) from None
     fitting = [entry for entry, kind in types.items() if wanted is not None and kind.name == wanted.name]
     if name is not None and name in fitting:
         return name
     if name is not None or not fitting:
-        there = ", ".join(f"{entry} ({kind.name})" for entry, kind in types.items()) or "no programs"
         called = f" called {name!r}" if name is not None else ""
         raise HookError(f"{spec.name} holds no {type_name} program{called}; it holds {there}")
     return fitting[0]
@@ -128,12 +130,17 @@ def choose_program_of_type(spec: ObjectSpec, platform: Platform, type_name: str,
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that what is attached is detached."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let SIGTERM, and the terminal's end, end the block as Ctrl-C does, so that what is attached is detached."""
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = [(number, signal.getsignal(number)) for number in numbers]
+    for number, handler in before:
+        if handler is not signal.SIG_IGN:  # as nohup has set it
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def watch(

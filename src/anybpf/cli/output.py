@@ -14,12 +14,19 @@ from rich.text import Text
 _STYLES = {"error": "bold red", "rejected": "bold red", "warning": "yellow"}
 
 
+class _Console(Console):
+    """A console that leaves broken pipes to the boundary of the command line, where they are no error."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, error: bool = False) -> Console:
     """Return a console for standard output or standard error: colours and width only when it is a terminal."""
     stream = sys.stderr if error else sys.stdout
     # A pipe has no width: let tables be as wide as they need rather than cut at 80 columns. No markup: what is printed
     # comes from files, and may hold brackets.
-    return Console(file=stream, highlight=False, markup=False, soft_wrap=True, width=None if stream.isatty() else 200)
+    return _Console(file=stream, highlight=False, markup=False, soft_wrap=True, width=None if stream.isatty() else 200)
 
 
 def report_error(kind: str, message: str) -> None:

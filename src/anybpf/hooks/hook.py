@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from anybpf.errors import HookError
-from anybpf.runtime import AttachPoint, Program
+from anybpf.runtime import AttachPoint, Link, Program
 
 __all__ = ("Accepts", "Hook", "LiveHook")
 
@@ -47,7 +47,8 @@ class Hook(abc.ABC):
     def require(self, program: Program) -> None:
         """Raise HookError when this hook has no events for programs of this type."""
         if not any(accepted.matches(program) for accepted in self.takes):
-            kind = program.type.name + (f" ({program.type.attach_type})" if program.type.attach_type else "")
+            attach_type = program.type.attach_type
+            kind = program.type.name + (f" ({attach_type})" if attach_type not in ("", program.type.name) else "")
             taken = " and ".join(f"{one.platform} {one.program_type}" for one in self.takes)
             raise HookError(
                 f"program {program.name!r} is a {program.platform.name} {kind} program, which the {self.name} hook "
@@ -82,11 +83,17 @@ class LiveHook(Hook):
         return {}
 
     @property
+    def links(self) -> tuple[Link, ...]:
+        """The links, in the order in which their programs run."""
+        point = self._point
+        return point.links if point is not None else ()
+
+    @property
     def dropped(self) -> int:
         """Events lost by us so far: they met no program, or their verdict could not be carried out."""
         return 0
 
-    def attach(self, program: Program, *, priority: int = 50) -> Any:
+    def attach(self, program: Program, *, priority: int = 50) -> Link:
         """Attach ``program``; returns its :class:`~anybpf.runtime.Link`.
 
         :param priority: programs of lower priority see an event earlier; of equals, the one attached earlier.

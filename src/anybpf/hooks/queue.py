@@ -111,6 +111,8 @@ class Queue(LiveHook):
             raise UnsupportedError(
                 f"netfilter queues are Linux's; {_INSTEAD.get(sys.platform, 'this is another system')}"
             )
+        if self.interface is not None:
+            _require_interface(self.interface)
         with ExitStack() as opened:
             packets = opened.enter_context(QueueSocket(self.number, self.depth, fail_open=self.fail_open))
             native = self._native(packets, opened.enter_context(DatagramPoint(point)))
@@ -154,6 +156,13 @@ def _lost(native: Any) -> int:
     counts = ffi.new("ab_nfqueue_counts *")
     lib.ab_nfqueue_count(native, counts)
     return int(counts.lost)
+
+
+def _require_interface(name: str) -> None:
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        raise HookError(f"there is no interface {name!r}; the rule of a queue would never match") from None
 
 
 def from_argument(argument: str) -> Queue:

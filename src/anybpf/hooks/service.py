@@ -104,8 +104,8 @@ class Service(Hook):
         context: Context | None = None,
     ) -> None:
         self.layout = lay_out(name, fields)
+        _require_returns(name, returns)
         self.returns = MappingProxyType(dict(returns))
-        _require_returns(name, self.returns)
         proceed = [next(iter(returns))] if proceed is None else list(proceed)
         for used in (fallback, *proceed):
             if used not in returns:
@@ -328,11 +328,11 @@ _PROBLEMS = {-22: "it is cut short", -90: "they are too long, 16 MiB together is
 
 
 def _require_returns(name: str, returns: Mapping[str, int]) -> None:
-    if not returns:
-        raise HookError(f"{name} declares no return values; give at least one")
+    if not isinstance(returns, Mapping) or not returns:
+        raise HookError(f"{name} declares no return values; give at least one, as name → value")
     for action, value in returns.items():
         require_name(action)
-        if not 0 <= value <= _GREATEST:
+        if not isinstance(value, int) or not 0 <= value <= _GREATEST:
             raise HookError(f"{name} returns {value} for {action}; values are from 0 to {_GREATEST}")
     if len(set(returns.values())) != len(returns):
         raise HookError(f"{name} has two names for one return value; give each its own")

@@ -164,6 +164,9 @@ class Layout:
 def lay_out(name: str, fields: Iterable[Field]) -> Layout:
     """Lay out the struct ``name``. HookError when a name is used twice or cannot be used, or a size is impossible."""
     fields = tuple(fields)
+    for one in fields:
+        if not isinstance(one, Integer | Bytes | Buffer) or not isinstance(getattr(one, "size", 0), int):
+            raise HookError(f'{one!r} is no field of {name}; declare U32("name"), Bytes("name", 16), Buffer("name") …')
     names = [n for f in fields for n in ((f.name, f.end) if isinstance(f, Buffer) else (f.name,))]
     for used in (name, *names):
         require_name(used)
@@ -204,6 +207,8 @@ def lay_out(name: str, fields: Iterable[Field]) -> Layout:
 
 def require_name(name: str) -> None:
     """Raise HookError unless ``name`` can be a name in both C and Python, and is none that the headers have."""
+    if not isinstance(name, str):
+        raise HookError(f"{name!r} cannot be a name here: names are text")
     word = keyword.iskeyword(name) or name in _RESERVED or name.startswith("BPF_")
     if word or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise HookError(

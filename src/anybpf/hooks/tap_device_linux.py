@@ -37,8 +37,8 @@ class TapDevice:
     lost = 0  # what does not fit into the interface's queue, the host's stack counts as its own
 
     def __init__(self, name: str) -> None:
-        if not name.isprintable() or not 0 < len(name.encode()) <= _NAME_MAX or "/" in name or " " in name:
-            raise HookError(f"{name!r} is no interface's name; give 1 to {_NAME_MAX} characters without spaces or /")
+        if not name.isprintable() or not 0 < len(name.encode()) <= _NAME_MAX or set(name) & set("/ %"):
+            raise HookError(f"{name!r} is no interface's name; give 1 to {_NAME_MAX} characters, no space, / or %")
         self.name = name
         try:
             self._descriptor = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
