@@ -324,6 +324,11 @@ class TestUnixSockets:
                 results.append(0 < here.sendmsg([data]) < len(data))
             server = socket.socket(socket.AF_UNIX); server.bind("here"); server.listen(0)
             clients = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+            first, late = (socket.socket(socket.AF_UNIX) for _ in range(2))
+            first.connect("here")
+            late.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("qq", 0, 300000))
+            results.append(attempt(late.connect, "here"))
+            server.accept()
             connects = [in_background(lambda made=made: made.connect("here")) for made in clients]
             accepted = [server.accept()[0] for _ in clients]
             [one.join() for one in connects]
@@ -334,7 +339,7 @@ class TestUnixSockets:
             results.append([int(receiver.recv(9)) for _ in range(60)] == list(range(60)))
             print(json.dumps(results))
             """
-        assert output(everything, source) == [[True, True], True, [True, True], True, 4, True]
+        assert output(everything, source) == [[True, True], True, [True, True], True, 11, 4, True]
 
     def test_a_broken_pipe(self, everything: tuple[str, ...]) -> None:
         """Sending to nobody fails, and brings the signal that it brings elsewhere."""

@@ -206,11 +206,11 @@ class Supervisor:
         for descriptor, waiting in list(self._waiting.items()):
             if lib.ab_seccomp_waits(self._listener, waiting.held.id) != 0:
                 self._abandon(descriptor)
-            elif waiting.wait.events & select.EPOLLET:
-                self._try_again(descriptor)
             elif waiting.deadline is not None and now >= waiting.deadline:
                 self._put_back(descriptor)
                 self._finish(waiting.held, Answer(waiting.wait.late))
+            elif waiting.wait.events & select.EPOLLET:
+                self._try_again(descriptor)
 
     def close(self) -> None:
         """Stop answering. Further calls do nothing."""
