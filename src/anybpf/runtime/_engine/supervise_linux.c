@@ -162,5 +162,5 @@ int ab_seccomp_start(const uint8_t *filter, uint32_t instructions, int ruleset, 
 }
 int ab_landlock_ruleset(uint64_t network) { return (void)network, -AB_EOPNOTSUPP; }
 int ab_supervisor_adopt(void) { return -AB_EOPNOTSUPP; }
-int ab_supervisor_protect(uint64_t effective, uint64_t others) { return (void)capabilities, -AB_EOPNOTSUPP; }
+int ab_supervisor_protect(uint64_t effective, uint64_t others) { return (void)effective, (void)others, -AB_EOPNOTSUPP; }
 #endif
