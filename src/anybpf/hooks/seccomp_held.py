@@ -103,7 +103,7 @@ class HeldCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The call returns ``value``, or fails with a negative error number; then its thread gets a signal, if not 0."""
+    """The call returns ``value``, or fails with a negative error number; its thread gets a signal, if not 0."""
 
     value: int
     signal: int = 0

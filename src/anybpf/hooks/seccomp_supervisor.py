@@ -134,11 +134,11 @@ class Supervisor:
         if held.socket >= 0:
             os.close(held.socket)  # before the answer: if the caller closes its own next, that shall be the last
         match outcome:
-            case Answer(value, 0):
+            case Answer(value, number):
+                if number:
+                    self._signal(held, number)
                 if lib.ab_seccomp_answer(self._listener, held.id, value) != 0:
                     self._remember(held, value)
-            case Answer(value, number):
-                self._answer_and_signal(held, value, number)
             case Proceed():
                 lib.ab_seccomp_proceed(self._listener, held.id)
             case Give():
@@ -147,13 +147,12 @@ class Supervisor:
                 pass
         self.answered += 1
 
-    def _answer_and_signal(self, held: HeldCall, value: int, number: int) -> None:
-        """In this order: a signal would interrupt the call."""
+    def _signal(self, held: HeldCall, number: int) -> None:
+        """Signal a caller that still waits: later it may no longer expect it. A handler interrupts the call."""
         handle = lib.ab_seccomp_open(held.thread)
-        answered = lib.ab_seccomp_answer(self._listener, held.id, value) == 0
         if handle >= 0:
             with suppress(OSError):  # it has ended meanwhile
-                if answered:
+                if lib.ab_seccomp_waits(self._listener, held.id) == 0:
                     signal.pidfd_send_signal(handle, number)
             os.close(handle)
 
