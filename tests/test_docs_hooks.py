@@ -47,6 +47,7 @@ def here() -> Iterator[tuple[Lab, str]]:
                 ip("-n", name, "link", "set", shown, "up")
             ip("-n", name, "link", "set", "lo", "up")
             for letter, host in (("a", made.a), ("b", made.b)):
+                host.sysctl(net__ipv6__conf__eth0__disable_ipv6=1)  # it would send frames of its own, now and then
                 host.ip("addr", "flush", "dev", "eth0")
                 host.ip("addr", "add", f"{ADDRESSES[letter]}/24", "dev", "eth0")
             # The page counts frames: ARP's shall not be among them.

@@ -178,7 +178,7 @@ class TestSignals:
                 to = at(port_of(server));
                 sigaction(SIGALRM, &action, NULL);
                 setitimer(ITIMER_REAL, &often, NULL);
-                for (int i = 0; i < 400; i++) {
+                for (int i = 0; i < 2000; i++) {
                     int s = socket(AF_INET, SOCK_STREAM, 0);
                     if (bind(s, (void *)&any, sizeof any)) { failed++; perror("bind"); }
                     if (connect(s, (void *)&to, sizeof to)) { failed++; perror("connect"); }

@@ -31,6 +31,8 @@ __all__ = ("Supervisor",)
 _CALLERS_EVERY: Final = 0.1
 _SOCKETS_EVERY: Final = 0.25
 _REMEMBERED: Final = 1024
+#: The error of a call that its socket has had before.
+_MADE_BEFORE: Final = {"bind": -errno.EINVAL, "connect": -errno.EISCONN}
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class Supervisor:
         self._waiting: dict[int, _Waiting] = {}
         self._watched: dict[int, Callable[[], None]] = {}
         self._remembered: dict[int, tuple[bytes, int]] = {}
+        self._done: dict[int, bytes] = {}
         self.answered = 0
 
     def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
@@ -135,6 +138,7 @@ class Supervisor:
             os.close(held.socket)  # before the answer: if the caller closes its own next, that shall be the last
         match outcome:
             case Answer(value, number):
+                value = self._once(held, value)
                 if number:
                     self._signal(held, number)
                 if lib.ab_seccomp_answer(self._listener, held.id, value) != 0:
@@ -146,6 +150,21 @@ class Supervisor:
             case Gone():
                 pass
         self.answered += 1
+
+    def _once(self, held: HeldCall, value: int) -> int:
+        """Return what to answer, where the call may be one that was answered already.
+
+        A signal at the very moment makes the kernel take an answer and lose it. We are not told; the caller makes the
+        same call again, and the socket is what the first one has made of it.
+        """
+        if held.name in _MADE_BEFORE and value in (0, _MADE_BEFORE[held.name]):
+            if value == 0:
+                if len(self._done) >= _REMEMBERED:
+                    del self._done[next(iter(self._done))]
+                self._done[held.thread] = held.key
+            elif self._done.get(held.thread) == held.key:
+                return 0
+        return value
 
     def _signal(self, held: HeldCall, number: int) -> None:
         """Signal a caller that still waits: later it may no longer expect it. A handler interrupts the call."""
