@@ -12,6 +12,7 @@ from supervised import ALLOW_BIND, compiled_c, deny_port, free_port, policy, run
 pytestmark = pytest.mark.linux_only
 
 EPERM, ENOSYS = 1, 38
+AF_UNIX = 1
 MPTCP = 262
 REJECT = 'SEC("cgroup/{0}4") int {0}(bpf_sock_addr_t *ctx) {{ return BPF_SOCK_ADDR_VERDICT_REJECT; }}'
 
@@ -103,7 +104,7 @@ SWAP = """
         return 0;
     }
     """
-UNIX_STREAM, UNIX_DATAGRAM = (socket.AF_UNIX.value, 1), (socket.AF_UNIX.value, 2)
+UNIX_STREAM, UNIX_DATAGRAM = (AF_UNIX, 1), (AF_UNIX, 2)
 SWAPS = {
     "connect-udp": (UNIX_DATAGRAM, (2, 0), "connect"),
     "connect-tcp": (UNIX_STREAM, (1, 0), "connect"),

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,13 +73,22 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Drivers]:
         yield made
 
 
+def bind(receiver: socket.socket, port: int) -> None:
+    """Bind to a port of the loopback interface that a test in another process may have for a while."""
+    for _ in range(300):
+        with contextlib.suppress(OSError):
+            return receiver.bind(("127.0.0.1", port))
+        time.sleep(0.1)
+    return receiver.bind(("127.0.0.1", port))
+
+
 @pytest.fixture
 def sockets(driver: Drivers) -> Iterator[tuple[socket.socket, ...]]:
     """A socket that sends, and two that receive at PORT and OTHER of the loopback interface."""
     with contextlib.ExitStack() as stack, driver.here():
         made = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
         for receiver, port in zip(made[1:], (PORT, OTHER), strict=True):
-            receiver.bind(("127.0.0.1", port))
+            bind(receiver, port)
             receiver.settimeout(20)
         yield tuple(made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -61,6 +62,12 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
+def leave_to_nobody() -> NoReturn:
+    """Exit where the reader (head, less) went away: that is no error of ours, and there is nobody left to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
 def main() -> NoReturn:
     """Run the command line and exit (see the module for the exit codes). Never shows a traceback for bad input."""
     open_closed_streams()
@@ -82,13 +89,13 @@ def main() -> NoReturn:
         report_error("rejected", str(error))
         sys.exit(EXIT_REJECTED)
     except BrokenPipeError:
-        # The reader (head, less) went away: that is no error of ours, and there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        leave_to_nobody()
     except AnyBpfError as error:
         report_error("error", str(error))
         sys.exit(EXIT_BAD_INPUT)
     except OSError as error:
+        if sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None:
+            leave_to_nobody()  # what writing to a pipe without a reader is there
         where = f"{error.filename}: " if error.filename is not None else ""
         report_error("error", f"{where}{error.strerror or error}")
         sys.exit(EXIT_BAD_INPUT)
